@@ -1,0 +1,84 @@
+"""Clustering you can trust: every answer carries its uncertainty.
+
+Importing this package loads nothing heavy: each public name is imported from the module that
+defines it the first time somebody asks for it (SPEC 1). JAX, scikit-learn and ArviZ therefore load
+only when a name that needs them is used, and JAX's configuration is never touched.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from bayesclust._version import __version__
+
+if TYPE_CHECKING:
+    from bayesclust import core as core
+    from bayesclust import datasets as datasets
+    from bayesclust import engines as engines
+    from bayesclust import estimators as estimators
+    from bayesclust import families as families
+    from bayesclust import kmeans as kmeans
+    from bayesclust import posterior as posterior
+    from bayesclust import weights as weights
+    from bayesclust.draws import Draws as Draws
+    from bayesclust.engines.bootstrap import Bootstrap as Bootstrap
+    from bayesclust.engines.em import EM as EM
+    from bayesclust.engines.hard import Lloyd as Lloyd
+    from bayesclust.estimators.gaussian_mixture import GaussianMixture as GaussianMixture
+    from bayesclust.estimators.kmeans import KMeans as KMeans
+    from bayesclust.estimators.minibatch_kmeans import MiniBatchKMeans as MiniBatchKMeans
+    from bayesclust.families.gaussian import DiagonalGaussian as DiagonalGaussian
+    from bayesclust.families.gaussian import FullGaussian as FullGaussian
+    from bayesclust.families.gaussian import SphericalGaussian as SphericalGaussian
+    from bayesclust.families.gaussian import TiedGaussian as TiedGaussian
+    from bayesclust.mixture import Mixture as Mixture
+    from bayesclust.posterior.clustering import Clustering as Clustering
+    from bayesclust.posterior.store import load as load
+    from bayesclust.weights.dirichlet import Dirichlet as Dirichlet
+
+# Public name -> the module that defines it; a name that maps to itself is a submodule.
+_HOME = {
+    # estimators
+    "KMeans": "bayesclust.estimators.kmeans",
+    "MiniBatchKMeans": "bayesclust.estimators.minibatch_kmeans",
+    "GaussianMixture": "bayesclust.estimators.gaussian_mixture",
+    # answers
+    "Clustering": "bayesclust.posterior.clustering",
+    "load": "bayesclust.posterior.store",
+    "Draws": "bayesclust.draws",
+    # the model: family x weights x k
+    "Mixture": "bayesclust.mixture",
+    "FullGaussian": "bayesclust.families.gaussian",
+    "TiedGaussian": "bayesclust.families.gaussian",
+    "DiagonalGaussian": "bayesclust.families.gaussian",
+    "SphericalGaussian": "bayesclust.families.gaussian",
+    "Dirichlet": "bayesclust.weights.dirichlet",
+    # engines
+    "Lloyd": "bayesclust.engines.hard",
+    "EM": "bayesclust.engines.em",
+    "Bootstrap": "bayesclust.engines.bootstrap",
+    # submodules
+    "core": "bayesclust.core",
+    "datasets": "bayesclust.datasets",
+    "engines": "bayesclust.engines",
+    "estimators": "bayesclust.estimators",
+    "families": "bayesclust.families",
+    "kmeans": "bayesclust.kmeans",
+    "posterior": "bayesclust.posterior",
+    "weights": "bayesclust.weights",
+}
+
+__all__ = ["__version__", *_HOME]
+
+
+def __getattr__(name: str) -> object:
+    home = _HOME.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = import_module(home)
+    value = module if home == f"{__name__}.{name}" else getattr(module, name)
+    globals()[name] = value  # the next look-up does not come here
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,58 @@
+"""From scores to assignments: hard (k-means), soft (EM), drawn (Gibbs).
+
+Each takes the scores ``(k, b)`` of a block and the block's number, and returns responsibilities
+``(k, b)`` that sum to one per row and the row's value ``(b,)``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from bayesclust._typing import Array, Key
+
+Assign = Callable[[Array, Array], tuple[Array, Array]]
+
+
+def winner(scores: Array) -> tuple[Array, Array]:
+    """Index and value of the largest score per row; the lowest index wins ties.
+
+    Two plain reductions instead of `argmax`, which XLA runs one element at a time on CPU.
+    """
+    k = scores.shape[0]
+    best = jnp.max(scores, axis=0)
+    index = jnp.arange(k, dtype=jnp.int32)[:, None]
+    return jnp.min(jnp.where(scores >= best, index, k), axis=0), best
+
+
+def hard(scores: Array, block: Array) -> tuple[Array, Array]:
+    """All mass on the best component; the value is its score."""
+    label, best = winner(scores)
+    index = jnp.arange(scores.shape[0], dtype=jnp.int32)[:, None]
+    return (index == label).astype(scores.dtype), best
+
+
+def soft(scores: Array, block: Array) -> tuple[Array, Array]:
+    """Softmax of the scores; the value is their log-sum-exp, the row's log density."""
+    best = jnp.max(scores, axis=0)
+    best = jnp.where(jnp.isfinite(best), best, 0)
+    mass = jnp.exp(scores - best)
+    total = jnp.sum(mass, axis=0)
+    return mass * (1.0 / total), best + jnp.log(total)
+
+
+def drawn(key: Key) -> Assign:
+    """One component per row, drawn with probability proportional to ``exp(score)``."""
+
+    def assign(scores: Array, block: Array) -> tuple[Array, Array]:
+        best = jnp.max(scores, axis=0)
+        cumulative = jnp.cumsum(jnp.exp(scores - best), axis=0)
+        total = cumulative[-1]
+        u = jax.random.uniform(jax.random.fold_in(key, block), best.shape, scores.dtype)
+        label = jnp.sum((u * total >= cumulative).astype(jnp.int32), axis=0)
+        index = jnp.arange(scores.shape[0], dtype=jnp.int32)[:, None]
+        return (index == label).astype(scores.dtype), best + jnp.log(total)
+
+    return assign

@@ -1,0 +1,119 @@
+"""Linear algebra of blocks; the precision of matrix products is set here, once."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from bayesclust._typing import Array
+
+PRECISION = lax.Precision.HIGHEST
+"""Accelerators would otherwise round float32 products to a shorter mantissa."""
+
+
+def matmul(a: Array, b: Array) -> Array:
+    """``a @ b`` at full precision."""
+    return jnp.matmul(a, b, precision=PRECISION)
+
+
+def outer_sum(a: Array, b: Array) -> Array:
+    """Sum of outer products over a block: ``(k, b), (d, b) -> (k, d)``."""
+    return lax.dot_general(a, b, (((1,), (1,)), ((), ())), precision=PRECISION)
+
+
+def half_squared_distance(x: Array, centers: Array, *, direct: bool) -> Array:
+    """Half the squared distance of each row to each centre, short of a term of the row alone.
+
+    Parameters
+    ----------
+    x : (d, b) array
+    centers : (k, d) array
+    direct : bool
+        True: ``|x - c|^2 / 2``, no cancellation. False: ``|c|^2 / 2 - c.x``, one matrix product;
+        it leaves out ``|x|^2 / 2``, which no comparison between centres needs.
+
+    Returns
+    -------
+    (k, b) array
+    """
+    if direct:
+        return 0.5 * squared_distance(x, centers)
+    return 0.5 * jnp.sum(centers * centers, -1)[:, None] - matmul(centers, x)
+
+
+def squared_distance(x: Array, centers: Array) -> Array:
+    """Squared Euclidean distances without cancellation: ``(d, b), (k, d) -> (k, b)``."""
+    d = x.shape[0]
+    if d <= 8:  # unrolled: one fused loop over the block
+        total = jnp.square(centers[:, 0, None] - x[0])
+        for j in range(1, d):
+            total = total + jnp.square(centers[:, j, None] - x[j])
+        return total
+    return jnp.sum(jnp.square(centers[:, :, None] - x), axis=1)
+
+
+def cholesky(a: Array) -> Array:
+    """Cholesky factor of positive semi-definite matrices, never NaN for finite input.
+
+    Where the factorisation fails, the diagonal is raised by a growing multiple of itself.
+
+    Parameters
+    ----------
+    a : (.., d, d) array
+    """
+    diagonal = jnp.diagonal(a, axis1=-2, axis2=-1)
+    lift = jnp.where(diagonal > 0, diagonal, 1.0)[..., None] * jnp.eye(a.shape[-1], dtype=a.dtype)
+    start = jnp.asarray(8 * jnp.finfo(a.dtype).eps, a.dtype)
+
+    def failed(factor: Array) -> Array:
+        return ~jnp.all(jnp.isfinite(factor), axis=(-2, -1), keepdims=True)
+
+    def again(carry: tuple[Array, Array]) -> tuple[Array, Array]:
+        factor, jitter = carry
+        return jnp.where(failed(factor), _cholesky(a + jitter * lift), factor), 10 * jitter
+
+    def going(carry: tuple[Array, Array]) -> Array:
+        factor, jitter = carry
+        return jnp.any(failed(factor)) & (jitter < 10)
+
+    return lax.while_loop(going, again, (_cholesky(a), start))[0]
+
+
+def _cholesky(a: Array) -> Array:
+    if a.shape[-1] > 4:
+        return jnp.linalg.cholesky(a)
+    # Written out for a few columns: a batch of library calls costs more than the arithmetic.
+    d = a.shape[-1]
+    rows: list[list[Array]] = []
+    for i in range(d):
+        row: list[Array] = []
+        for j in range(i + 1):
+            s = a[..., i, j]
+            for p in range(j):
+                s = s - row[p] * (rows[j][p] if j < i else row[p])
+            row.append(jnp.sqrt(s) if i == j else s / rows[j][j])
+        rows.append(row)
+    zero = jnp.zeros_like(a[..., 0, 0])
+    full = [jnp.stack(row + [zero] * (d - len(row)), -1) for row in rows]
+    return jnp.stack(full, -2)
+
+
+def inverse_lower(factor: Array) -> Array:
+    """Inverse of lower triangular matrices ``(.., d, d)``."""
+    d = factor.shape[-1]
+    if d > 4:
+        eye = jnp.broadcast_to(jnp.eye(d, dtype=factor.dtype), factor.shape)
+        return jax.scipy.linalg.solve_triangular(factor, eye, lower=True)
+    columns: list[list[Array]] = [[None] * d for _ in range(d)]  # type: ignore[list-item]
+    zero = jnp.zeros_like(factor[..., 0, 0])
+    for j in range(d):
+        for i in range(d):
+            if i < j:
+                columns[i][j] = zero
+            elif i == j:
+                columns[i][j] = 1.0 / factor[..., i, i]
+            else:
+                s = sum(factor[..., i, p] * columns[p][j] for p in range(j, i))
+                columns[i][j] = -s / factor[..., i, i]
+    return jnp.stack([jnp.stack(row, -1) for row in columns], -2)

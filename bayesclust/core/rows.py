@@ -1,0 +1,223 @@
+"""Rows cut into blocks: layout, padding to buckets, weights, and how cores and devices share them.
+
+A block holds `b` rows with the features first, ``(d, b)``: scores then come out as ``(k, b)`` and
+every reduction over components runs along the vector lanes. Padding rows have weight zero, so
+they add nothing to any sum.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from bayesclust._pytree import pytree
+from bayesclust._typing import Array
+
+TILE_FLOATS = 96 * 1024
+"""Numbers a CPU tile may hold, so that scores and rows of a block stay in the second-level cache."""
+
+ACCELERATOR_TILE_BYTES = 2 * 1024**3
+"""On an accelerator one block is the whole data set while its tile stays below this."""
+
+MIN_BLOCK, MAX_BLOCK = 256, 8192
+
+
+@pytree
+class Rows:
+    """Rows in blocks, with weights.
+
+    Attributes
+    ----------
+    x : (m, d, b) array
+        `m` blocks of `b` rows, features first; rows beyond the data are zero.
+    weight : (m, b) array
+        Row weights; zero for padding.
+    first, last : int scalars
+        Blocks ``first <= i < last`` are in use. They are traced: another number of rows in the
+        same bucket, or another share of the blocks, runs the same program.
+    """
+
+    x: Array
+    weight: Array
+    first: Any
+    last: Any
+
+    @property
+    def n_features(self) -> int:
+        return self.x.shape[-2]
+
+    @property
+    def block(self) -> int:
+        return self.x.shape[-1]
+
+    @property
+    def dtype(self) -> Any:
+        return self.x.dtype
+
+
+def bucket(size: int) -> int:
+    """Smallest of 8 sizes per octave that holds `size`, so that shapes repeat.
+
+    >>> [bucket(n) for n in (3, 16, 17, 150, 272, 1000)]
+    [16, 16, 18, 160, 288, 1024]
+    """
+    size = max(int(size), 16)
+    step = 1 << max((size - 1).bit_length() - 4, 0)
+    return -(-size // step) * step
+
+
+def block_size(n: int, floats_per_row: int) -> int:
+    """Rows per block: all of them if they fit one tile, else a power of two that does.
+
+    Parameters
+    ----------
+    n : int
+        Number of rows.
+    floats_per_row : int
+        Numbers a sweep holds per row (scores, rows, whitened rows ..).
+    """
+    if jax.default_backend() == "cpu":
+        room = TILE_FLOATS // max(floats_per_row, 1)
+        most = min(max(room, MIN_BLOCK), MAX_BLOCK)
+    else:
+        most = max(ACCELERATOR_TILE_BYTES // (4 * max(floats_per_row, 1)), MIN_BLOCK)
+    if n <= most:
+        return bucket(n)
+    return 1 << (most.bit_length() - 1)
+
+
+def pack(X: Array, sample_weight: Array | None = None, *, block: int | None = None) -> Rows:
+    """Cut rows into blocks inside a program (pure; works under jit, vmap and grad).
+
+    Parameters
+    ----------
+    X : (n, d) array
+    sample_weight : (n,) array, optional
+        Default: ones.
+    block : int, optional
+        Rows per block.
+    """
+    n, d = X.shape
+    b = block or block_size(n, 2 * d)
+    m = -(-n // b)
+    weight = jnp.ones(n, X.dtype) if sample_weight is None else sample_weight.astype(X.dtype)
+    pad = m * b - n
+    x = jnp.pad(X, ((0, pad), (0, 0))).reshape(m, b, d).swapaxes(1, 2)
+    return Rows(x, jnp.pad(weight, (0, pad)).reshape(m, b), 0, m)
+
+
+def aligned_zeros(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+    """Zeros on a 64-byte boundary, which a CPU device adopts without a copy."""
+    dtype = np.dtype(dtype)
+    size = int(np.prod(shape)) * dtype.itemsize
+    raw = np.zeros(size + 64, np.uint8)
+    start = -raw.ctypes.data % 64
+    return raw[start : start + size].view(dtype).reshape(shape)
+
+
+def pack_host(
+    X: np.ndarray,
+    sample_weight: np.ndarray | None = None,
+    *,
+    shift: np.ndarray,
+    scale: np.ndarray,
+    block: int,
+) -> Rows:
+    """Cut host rows into blocks on the device: ``(X - shift) / scale``, one copy, bucketed.
+
+    Parameters
+    ----------
+    X : (n, d) ndarray, float32 or float64
+    sample_weight : (n,) ndarray, optional
+    shift, scale : (d,) float64 ndarrays
+        `shift` must be representable in the dtype of `X`; the difference is then exactly the
+        rounded double-precision one.
+    block : int
+        Rows per block.
+    """
+    n, d = X.shape
+    dtype = X.dtype
+    m_used = -(-n // block)
+    m = 1 if m_used == 1 else bucket(m_used)
+    x = aligned_zeros((m, d, block), dtype)
+    weight = aligned_zeros((m, block), dtype)
+    low = shift.astype(dtype)
+    inverse = (1.0 / scale).astype(dtype)
+    plain = bool(np.all(inverse == 1))
+
+    def fill(first: int, last: int) -> None:
+        for i in range(first, last):
+            rows = X[i * block : (i + 1) * block]
+            out = x[i, :, : len(rows)]
+            np.subtract(rows.T, low[:, None], out=out)
+            if not plain:
+                out *= inverse[:, None]
+
+    share(fill, m_used, n * d)
+    flat = weight.reshape(-1)
+    flat[:n] = 1 if sample_weight is None else sample_weight
+    return Rows(to_device(x), to_device(weight), np.int32(0), np.int32(m_used))
+
+
+def to_device(x: np.ndarray) -> Array:
+    """Hand a host array, which nobody changes afterwards, to the default device."""
+    return jax.device_put(x, may_alias=True)
+
+
+def cores() -> int:
+    """Cores this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # pragma: no cover - not Linux
+        return os.cpu_count() or 1
+
+
+def share(work: Any, m: int, size: int) -> None:
+    """Run ``work(first, last)`` over ``range(m)``, on all cores when `size` numbers are many."""
+    p = min(cores(), m)
+    if size < 1 << 20 or p < 2:
+        work(0, m)
+        return
+    from bayesclust.core.threads import run
+
+    cuts = np.linspace(0, m, p + 1).astype(int)
+    run([lambda a=a, b=b: work(a, b) for a, b in zip(cuts[:-1], cuts[1:], strict=True)])
+
+
+def spread(rows: Rows, work: int) -> list[Rows]:
+    """Give every core or device its share of the blocks.
+
+    With several devices of the default backend each gets its own slice of the data; with one CPU
+    device the parts are ranges of blocks of the same arrays, for one thread each. `work` is the
+    number of multiply-adds of one sweep; below `PARALLEL_WORK` there is one part.
+    """
+    m = int(rows.last) - int(rows.first)
+    devices = jax.local_devices()
+    on_cpu = jax.default_backend() == "cpu"
+    p = len(devices) if len(devices) > 1 else (cores() if on_cpu else 1)
+    p = min(p, m)
+    if p < 2 or work < PARALLEL_WORK:
+        return [rows]
+    cuts = np.linspace(int(rows.first), int(rows.last), p + 1).astype(np.int32)
+    ranges = list(zip(cuts[:-1], cuts[1:], strict=True))
+    if len(devices) == 1:
+        return [dataclasses.replace(rows, first=a, last=b) for a, b in ranges]
+    return [
+        Rows(*jax.device_put((rows.x[a:b], rows.weight[a:b]), device), np.int32(0), b - a)
+        for device, (a, b) in zip(devices, ranges, strict=False)
+    ]
+
+
+PARALLEL_WORK = 10_000_000
+"""Multiply-adds per sweep from which a second core pays for handing over the work."""
+
+
+def unblock(values: Array, n: int) -> Array:
+    """Turn per-row results ``(m, .., b)`` back into row order ``(n, ..)``."""
+    moved = jnp.moveaxis(values, -1, 1)
+    return moved.reshape(-1, *moved.shape[2:])[:n]

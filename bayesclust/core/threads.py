@@ -1,0 +1,40 @@
+"""Threads that drive one device: XLA releases the interpreter while a program runs."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import jax
+
+from bayesclust.core.rows import cores
+
+
+@functools.cache
+def _pool(_process: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(max(cores() - 1, 1), thread_name_prefix="bayesclust")
+
+
+def run(calls: Sequence[Callable[[], Any]]) -> list[Any]:
+    """Run the calls at the same time, the first one here; results in order.
+
+    The double-precision switch of JAX belongs to a thread, so it is handed on. The first error
+    is raised once all calls have ended.
+    """
+    import os
+
+    x64 = bool(jax.config.jax_enable_x64)  # type: ignore[attr-defined]
+
+    def there(call: Callable[[], Any]) -> Any:
+        with jax.enable_x64(x64):
+            return call()
+
+    others = [_pool(os.getpid()).submit(there, call) for call in calls[1:]]
+    try:
+        own = calls[0]()
+    finally:
+        for other in others:
+            other.exception()
+    return [own, *(other.result() for other in others)]

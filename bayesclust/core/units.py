@@ -1,0 +1,122 @@
+"""The units a fit works in: data are shifted and scaled before float32 touches them."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+from bayesclust._typing import Array
+
+
+class Units(NamedTuple):
+    """``internal = (user - shift) / scale``, both ``(d,)`` float64 on the host."""
+
+    shift: np.ndarray
+    scale: np.ndarray
+
+    def inward(self, X: np.ndarray) -> np.ndarray:
+        """Rows in the fit's units, in the dtype of `X`."""
+        low = self.shift.astype(X.dtype)
+        return ((X - low) / self.scale.astype(X.dtype)).astype(X.dtype)
+
+    def outward(self, X: np.ndarray) -> np.ndarray:
+        """Rows in the user's units, float64."""
+        return np.asarray(X, np.float64) * self.scale + self.shift
+
+
+def moments(X: np.ndarray, sample_weight: np.ndarray | None = None) -> tuple[np.ndarray, ...]:
+    """Weighted column means and variances in double precision.
+
+    Parameters
+    ----------
+    X : (n, d) ndarray
+    sample_weight : (n,) ndarray, optional
+
+    Returns
+    -------
+    mean, variance : (d,) float64 ndarrays
+    """
+    n, d = X.shape
+    step = max(1, (1 << 18) // max(d, 1))
+    w = None if sample_weight is None else np.asarray(sample_weight, np.float64)
+    total = float(n) if w is None else float(w.sum())
+    first = np.flatnonzero(w)[0] if w is not None else 0
+    # Moments about one row: an offset as large as the rows themselves cancels at once.
+    origin = X[first].astype(np.float64)
+    low = X[first]
+
+    def part(start: int) -> tuple[np.ndarray, np.ndarray]:
+        y = X[start : start + step] - low
+        if w is None:
+            ones = np.ones(len(y), y.dtype)
+            s1, s2 = ones @ y, np.einsum("ij,ij->j", y, y)
+        else:
+            v = w[start : start + step].astype(y.dtype)
+            s1, s2 = v @ y, np.einsum("i,ij,ij->j", v, y, y)
+        return s1.astype(np.float64), s2.astype(np.float64)
+
+    with np.errstate(over="ignore", invalid="ignore"):
+        parts = [part(start) for start in range(0, n, step)]
+    s1 = np.sum([p[0] for p in parts], axis=0) / total
+    s2 = np.sum([p[1] for p in parts], axis=0) / total
+    return origin + s1, np.maximum(s2 - s1 * s1, 0.0)
+
+
+def natural_units(X: np.ndarray, sample_weight: np.ndarray | None = None) -> Units:
+    """Centre at the mean and divide all columns by one power of two near their overall spread.
+
+    One common power of two changes no ratio of distances and no mantissa; it only keeps squares
+    away from overflow and underflow.
+    """
+    mean, variance = moments(X, sample_weight)
+    shift = mean.astype(X.dtype).astype(np.float64)
+    spread = np.sqrt(variance.max()) if variance.size else 0.0
+    power = 0.0
+    if np.isfinite(spread) and spread > 0:
+        power = np.round(np.log2(spread))
+    return Units(shift, np.full(len(shift), 2.0**power))
+
+
+def standard_units(X: np.ndarray, sample_weight: np.ndarray | None = None) -> Units:
+    """Centre at the mean and divide every column by its standard deviation.
+
+    A column whose spread is no more than its rounding error counts as constant and is left as
+    it is.
+    """
+    mean, variance = moments(X, sample_weight)
+    shift = mean.astype(X.dtype).astype(np.float64)
+    noise = 4 * np.finfo(X.dtype).eps * np.abs(mean)
+    sd = np.sqrt(variance)
+    return Units(shift, np.where(sd > noise, sd, 1.0))
+
+
+def column_spread(variance: np.ndarray, units: Units, dtype: Any) -> np.ndarray:
+    """Column standard deviations in the fit's units; 1 where a column is constant."""
+    sd = np.sqrt(variance) / units.scale
+    noise = 4 * np.finfo(dtype).eps * np.abs(units.shift) / units.scale
+    return np.where(sd > noise, sd, 1.0).astype(dtype)
+
+
+def natural_units_traced(X: Array, share: Array) -> tuple[Array, Array, Array]:
+    """`natural_units` inside a program.
+
+    Parameters
+    ----------
+    X : (n, d) array
+    share : (n,) array
+        Weights that sum to one.
+
+    Returns
+    -------
+    shift : (d,) array
+    scale : scalar array
+    variance : (d,) array
+        In the units of `X`.
+    """
+    shift = jnp.sum(share[:, None] * (X - X[0]), axis=0) + X[0]
+    variance = jnp.sum(share[:, None] * jnp.square(X - shift), axis=0)
+    widest = jnp.max(variance)
+    scale = jnp.where(widest > 0, jnp.exp2(jnp.round(0.5 * jnp.log2(widest))), 1.0)
+    return shift, scale, variance

@@ -1,0 +1,149 @@
+"""The contract of an engine, and how data come to it."""
+
+from __future__ import annotations
+
+import abc
+from typing import Any, ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from bayesclust._typing import Array, Key, Params
+from bayesclust.core.rows import Rows, block_size, pack, pack_host
+from bayesclust.core.units import (
+    Units,
+    column_spread,
+    moments,
+    natural_units,
+    natural_units_traced,
+)
+from bayesclust.draws import Draws
+from bayesclust.families.base import Family
+from bayesclust.mixture import Mixture
+
+
+class Engine(abc.ABC):
+    """A way to fit a mixture, with its settings.
+
+    Attributes
+    ----------
+    needs : type
+        The kind of family the engine can fit.
+    """
+
+    needs: ClassVar[type[Family]] = Family
+
+    @abc.abstractmethod
+    def run(
+        self,
+        key: Key,
+        mixture: Mixture,
+        X: Any,
+        *,
+        sample_weight: Any = None,
+        start: Any = None,
+        units: Units | None = None,
+    ) -> Draws:
+        """Fit the mixture to rows.
+
+        Parameters
+        ----------
+        key : PRNG key
+        mixture : Mixture
+        X : (n, d) array
+            Finite float32 or float64 rows.
+        sample_weight : (n,) array, optional
+        start : optional
+            Where to begin; what is understood depends on the engine.
+        units : Units, optional
+            Shift and scales to work in; default: the data's mean and one common scale.
+
+        Returns
+        -------
+        Draws
+            In the units of `X`.
+        """
+
+
+class Fitted(NamedTuple):
+    """One fit of packed rows, in their units.
+
+    Attributes
+    ----------
+    params : dict
+    log_weights : (k,) array
+    stats : dict of scalars
+    flags : dict of scalars
+    """
+
+    params: Params
+    log_weights: Array
+    stats: dict[str, Array]
+    flags: dict[str, Array]
+
+
+class PointEngine(Engine):
+    """An engine whose answer is one point, which can be refitted under other row weights."""
+
+    @abc.abstractmethod
+    def refit(self, mixture: Mixture, rows: Rows, params: Params, log_weights: Array) -> Fitted:
+        """Fit packed rows from these parameters; pure, works under vmap over row weights."""
+
+
+class Problem(NamedTuple):
+    """Packed rows with what a fit must know of them."""
+
+    rows: Rows
+    units: Units
+    spread: Any
+    n: int
+    d: int
+    dtype: Any
+
+
+def traced(*arrays: Any) -> bool:
+    """Whether any array belongs to a program that is being built."""
+    return any(isinstance(a, jax.core.Tracer) for a in jax.tree.leaves(arrays))
+
+
+def pose(
+    X: Any, sample_weight: Any, units: Units | None, floats_per_row: int
+) -> Problem:
+    """Bring rows into the fit's units and into blocks, on the host or inside a program."""
+    n, d = X.shape
+    block = block_size(n, floats_per_row)
+    if traced(X, sample_weight):
+        weight = jnp.ones(n, X.dtype) if sample_weight is None else sample_weight.astype(X.dtype)
+        shift, scale, variance = natural_units_traced(X, weight / jnp.sum(weight))
+        rows = pack((X - shift) / scale, weight, block=block)
+        sd = jnp.sqrt(variance) / scale
+        spread = jnp.where(sd > 0, sd, 1.0)
+        return Problem(rows, Units(shift, jnp.broadcast_to(scale, (d,))), spread, n, d, X.dtype)
+    units = units or natural_units(X, sample_weight)
+    _, variance = moments(X, sample_weight)
+    rows = pack_host(X, sample_weight, shift=units.shift, scale=units.scale, block=block)
+    return Problem(rows, units, column_spread(variance, units, X.dtype), n, d, X.dtype)
+
+
+def outward(mixture: Mixture, fitted: Fitted, units: Units, lead: int) -> tuple[Params, Any]:
+    """Parameters behind `lead` axes of draws, from the fit's units to the user's.
+
+    On the host they come back in double precision, which an offset as large as the data needs.
+    """
+    params: Params = fitted.params
+    convert: Any = mixture.family.in_units
+    if not traced(fitted.params):
+        params = {name: np.asarray(v, np.float64) for name, v in jax.device_get(params).items()}
+        shape = next(iter(params.values())).shape[:lead]
+        flat = {n: v.reshape(-1, *v.shape[lead:]) for n, v in params.items()}
+        count = int(np.prod(shape, dtype=int))
+        each = [
+            convert({n: v[i] for n, v in flat.items()}, units.shift, units.scale)
+            for i in range(count)
+        ]
+        params = {n: np.stack([e[n] for e in each]).reshape(params[n].shape) for n in params}
+        return params, np.asarray(jax.device_get(fitted.log_weights), np.float64)
+    for _ in range(lead):
+        convert = jax.vmap(convert, in_axes=(0, None, None))
+    return convert(params, units.shift, units.scale), fitted.log_weights

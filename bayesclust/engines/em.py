@@ -1,0 +1,309 @@
+"""Expectation maximisation: maximum likelihood, or the posterior mode under a prior.
+
+References
+----------
+A. P. Dempster, N. M. Laird and D. B. Rubin (1977), Maximum likelihood from incomplete data via the
+    EM algorithm, J. R. Stat. Soc. B 39, 1-38.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from bayesclust._pytree import pytree, static
+from bayesclust._typing import Array, Key, Params
+from bayesclust.core import assign
+from bayesclust.core import rows as rows_
+from bayesclust.core.loop import Algorithm, iterate, run
+from bayesclust.core.rows import Rows, bucket
+from bayesclust.core.sweep import add_up, sweep
+from bayesclust.core.units import Units
+from bayesclust.draws import Draws
+from bayesclust.engines.base import Fitted, PointEngine, Problem, outward, pose, traced
+from bayesclust.engines.starts import KMeansStart, Start
+from bayesclust.mixture import Mixture
+
+AFFORDABLE_LOSS = 1e-3
+"""Rounding error of a log density from which a float32 fit is redone in double precision."""
+
+
+@pytree
+class EMState:
+    """Where a run of EM stands.
+
+    Attributes
+    ----------
+    params : dict
+    log_weights : (k,) array
+    objective : scalar
+        Log posterior per unit of weight at the last sweep, before its update; with a flat prior
+        the mean log likelihood.
+    n_steps : int scalar
+    converged : bool scalar
+    floored : (k,) bool array
+        Components held up by the floor on their spread.
+    trace : (t,) array
+        Objective by step; NaN where no step was made.
+    """
+
+    params: Params
+    log_weights: Array
+    objective: Array
+    n_steps: Array
+    converged: Array
+    floored: Array
+    trace: Array
+
+    @classmethod
+    def start(cls, params: Params, log_weights: Array, trace_length: int = 0) -> EMState:
+        """State before the first sweep."""
+        dtype = log_weights.dtype
+        return cls(
+            params=params,
+            log_weights=log_weights,
+            objective=jnp.asarray(-jnp.inf, dtype),
+            n_steps=jnp.int32(0),
+            converged=jnp.asarray(False),
+            floored=jnp.zeros(log_weights.shape, bool),
+            trace=jnp.full(trace_length, jnp.nan, dtype),
+        )
+
+
+@pytree
+class EMStep(Algorithm):
+    """One E-step and M-step, fused: responsibilities exist one block at a time.
+
+    Attributes
+    ----------
+    mixture : Mixture
+    constants : pytree
+        Of the family.
+    weight : scalar
+        Total weight of the rows.
+    tol : scalar
+        Converged when the objective changes by less than this.
+    """
+
+    mixture: Mixture
+    constants: Any
+    weight: Any
+    tol: Any
+
+    def sweep(self, state: EMState, rows: Rows) -> Any:
+        family = self.mixture.family
+        prepared = family.prepare(state.params)
+        return sweep(
+            rows,
+            lambda x: family.score(prepared, x) + state.log_weights[:, None],
+            assign.soft,
+            lambda x, resp: (family.stats(prepared, x, resp), jnp.sum(resp, axis=1)),
+        )
+
+    def update(self, state: EMState, stats: Any) -> EMState:
+        (moments, counts), log_likelihood = stats
+        log_prior = self.mixture.log_prior(state.params, state.log_weights)
+        objective = (log_likelihood + log_prior) / self.weight
+        # A change below the rounding error of the objective is none.
+        noise = 4 * jnp.finfo(objective.dtype).eps * jnp.abs(objective)
+        change = jnp.abs(objective - state.objective)
+        fitted = self.mixture.family.maximise(state.params, moments, self.constants)
+        return EMState(
+            params=fitted.params,
+            log_weights=self.mixture.weights.mode(counts),
+            objective=objective,
+            n_steps=state.n_steps + 1,
+            converged=change < jnp.maximum(self.tol, noise),
+            floored=fitted.floored,
+            trace=state.trace.at[state.n_steps].set(objective, mode="drop"),
+        )
+
+
+@pytree
+class EM(PointEngine):
+    """Expectation maximisation.
+
+    Attributes
+    ----------
+    tol : float
+        Converged when the mean log likelihood (log posterior) changes by less than this.
+    max_iter : int
+    n_init : int
+        Number of starts; the one of greatest objective is returned.
+    """
+
+    tol: Any = 1e-5
+    max_iter: int = static(default=500)
+    n_init: int = static(default=1)
+
+    def run(
+        self,
+        key: Key,
+        mixture: Mixture,
+        X: Any,
+        *,
+        sample_weight: Any = None,
+        start: Start | None = None,
+        units: Units | None = None,
+    ) -> Draws:
+        """Fit by EM; see `Engine.run`.
+
+        `start` is a `Start`; parameters of a `Given` are in the fit's units. Rows that float32
+        cannot tell apart finely enough, for clusters very tight and very far apart, are fitted
+        again in double precision; the flag `imprecise` says where that was impossible.
+        """
+        start = KMeansStart() if start is None else start
+        if traced(key, mixture, X, sample_weight, start):
+            return self._run(key, mixture, X, sample_weight, start, units)
+        X = np.asarray(X)
+        with jax.enable_x64(X.dtype == np.float64):
+            draws = self._run(key, mixture, X, sample_weight, start, units)
+        if X.dtype == np.float32 and bool(draws.flags["imprecise"].any()):
+            with jax.enable_x64(True):
+                wide = jax.tree.map(lambda v: np.asarray(v, np.float64), (mixture, start))
+                return self._run(key, wide[0], X.astype(np.float64), sample_weight, wide[1], units)
+        return draws
+
+    def _run(
+        self,
+        key: Key,
+        mixture: Mixture,
+        X: Any,
+        sample_weight: Any,
+        start: Start,
+        units: Units | None,
+    ) -> Draws:
+        n, d = X.shape
+        problem = pose(X, sample_weight, units, floats_per_row(mixture.k, d))
+        model = Mixture(mixture.family.scaled_to(problem.spread), mixture.k, mixture.weights)
+        state, objectives, traces = self._fit(key, model, problem, start)
+        fitted = finish(model, state, jnp.asarray(problem.n, problem.dtype))
+        params, log_weights = outward(model, fitted, problem.units, 0)
+        draws = Draws(
+            params=params,
+            log_weights=log_weights,
+            stats={**fitted.stats, "objective": state.objective},
+            trace=traces,
+            flags={**fitted.flags, "objectives": objectives},
+        )
+        return one(draws)
+
+    def _fit(
+        self, key: Key, mixture: Mixture, problem: Problem, start: Start
+    ) -> tuple[EMState, Array, Array]:
+        """The best state, the objective of every start, and their traces."""
+        work = problem.n * mixture.k * problem.d * 2
+        length = bucket(self.max_iter)
+        tol = np.asarray(self.tol, problem.dtype) if not traced(self.tol) else self.tol
+        if traced(problem.rows) or work < rows_.PARALLEL_WORK:
+            return _fit_program(
+                key,
+                mixture,
+                problem.rows,
+                start,
+                tol,
+                np.int32(self.max_iter),
+                n_init=self.n_init,
+                trace_length=length,
+                work=work if work < 1 << 20 else rows_.PARALLEL_WORK - 1,
+            )
+        constants, weight = _constants(mixture, problem.rows)
+        algorithm = EMStep(mixture, constants, weight, tol)
+        best: EMState | None = None
+        objectives, traces = [], []
+        for key_start in jax.random.split(key, self.n_init):
+            params, log_weights = start.begin(key_start, mixture, problem.rows, constants, work)
+            state = EMState.start(params, log_weights, length)
+            state = run(algorithm, state, problem.rows, self.max_iter, work=work)
+            objectives.append(state.objective)
+            traces.append(state.trace)
+            if best is None or bool(state.objective > best.objective):
+                best = state
+        assert best is not None
+        return best, jnp.stack(objectives), jnp.stack(traces)
+
+    def refit(self, mixture: Mixture, rows: Rows, params: Params, log_weights: Array) -> Fitted:
+        constants = mixture.family.constants(rows)
+        weight = jnp.sum(rows.weight)
+        algorithm = EMStep(mixture, constants, weight, jnp.asarray(self.tol, rows.dtype))
+        state = iterate(algorithm, EMState.start(params, log_weights), rows, self.max_iter)
+        return finish(mixture, state, weight)
+
+
+@functools.partial(jax.jit, static_argnames=("n_init", "trace_length", "work"))
+def _fit_program(
+    key: Key,
+    mixture: Mixture,
+    rows: Rows,
+    start: Start,
+    tol: Any,
+    max_iter: Any,
+    *,
+    n_init: int,
+    trace_length: int,
+    work: int,
+) -> tuple[EMState, Array, Array]:
+    """All starts and the choice between them in one program."""
+    constants, weight = _constants(mixture, rows)
+    algorithm = EMStep(mixture, constants, weight, tol)
+
+    def once(key: Key) -> EMState:
+        params, log_weights = start.begin(key, mixture, rows, constants, work)
+        return iterate(
+            algorithm, EMState.start(params, log_weights, trace_length), rows, max_iter
+        )
+
+    if n_init == 1:
+        state = once(key)
+        return state, state.objective[None], state.trace[None]
+    tile = rows.block * floats_per_row(mixture.k, rows.n_features)
+    together = max(1, min(n_init, rows_.TILE_FLOATS // tile))
+    states = lax.map(once, jax.random.split(key, n_init), batch_size=together)
+    best = jnp.argmax(jnp.where(jnp.isnan(states.objective), -jnp.inf, states.objective))
+    return jax.tree.map(lambda v: v[best], states), states.objective, states.trace
+
+
+@jax.jit
+def _constants(mixture: Mixture, rows: Rows) -> tuple[Any, Array]:
+    weight = add_up(rows, lambda x, weight, i: jnp.sum(weight))
+    return mixture.family.constants(rows), weight
+
+
+@jax.jit
+def finish(mixture: Mixture, state: EMState, weight: Array) -> Fitted:
+    """What a state says as a fit."""
+    eps = jnp.finfo(state.log_weights.dtype).eps
+    loss = eps * mixture.family.cancellation(state.params)
+    return Fitted(
+        params=state.params,
+        log_weights=state.log_weights,
+        stats={"log_likelihood": state.objective * weight, "n_steps": state.n_steps},
+        flags={
+            "converged": state.converged,
+            "floored": jnp.sum(state.floored),
+            "imprecise": loss > AFFORDABLE_LOSS,
+        },
+    )
+
+
+def floats_per_row(k: int, d: int) -> int:
+    """Numbers an E-step holds per row: rows, scores, and whitened rows."""
+    return (d + 1) + k * (d + 2)
+
+
+def one(draws: Draws) -> Draws:
+    """A point fit as draws: one chain of one draw."""
+    host = not traced(draws)
+    lift = (lambda v: np.asarray(v)[None, None]) if host else (lambda v: v[None, None])
+    return Draws(
+        params={n: lift(v) for n, v in draws.params.items()},
+        log_weights=lift(draws.log_weights),
+        stats={n: lift(v) for n, v in draws.stats.items()},
+        trace=np.asarray(draws.trace) if host else draws.trace,
+        flags={n: lift(v) if n != "objectives" else v for n, v in draws.flags.items()},
+    )

@@ -1,0 +1,175 @@
+"""Where an iterative engine begins: small pytrees that turn rows into parameters."""
+
+from __future__ import annotations
+
+import abc
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from bayesclust._pytree import pytree, static
+from bayesclust._typing import Array, Key, Params
+from bayesclust.core import assign
+from bayesclust.core.linalg import half_squared_distance
+from bayesclust.core.loop import over_parts
+from bayesclust.core.rows import Rows, spread
+from bayesclust.core.sweep import sweep
+from bayesclust.kmeans.fit import DIRECT_WORK, fit_rows, seed
+from bayesclust.kmeans.seeding import greedy
+from bayesclust.mixture import Mixture
+
+
+class Start(abc.ABC):
+    """A rule for the first parameters."""
+
+    @abc.abstractmethod
+    def begin(
+        self, key: Key, mixture: Mixture, rows: Rows, constants: Any, work: int
+    ) -> tuple[Params, Array]:
+        """Parameters and log weights to begin at, in the units of the rows.
+
+        Parameters
+        ----------
+        key : PRNG key
+        mixture : Mixture
+        rows : Rows
+        constants : pytree
+            Of the family, for its `maximise`.
+        work : int
+            Multiply-adds of one sweep over all scores: chooses one core or all.
+        """
+
+
+@pytree
+class KMeansStart(Start):
+    """One M-step from a k-means partition, the best of `n_init` (0: ten if cheap, else one)."""
+
+    n_init: int = static(default=0)
+    max_iter: int = static(default=100)
+
+    def begin(
+        self, key: Key, mixture: Mixture, rows: Rows, constants: Any, work: int
+    ) -> tuple[Params, Array]:
+        d = rows.n_features
+        distance_work = min(work, rows.weight.size * mixture.k * d)
+        fitted = fit_rows(
+            key,
+            rows,
+            rows,
+            None,
+            greedy,
+            k=mixture.k,
+            n_init=self.n_init or (10 if distance_work < 1 << 20 else 1),
+            max_iter=self.max_iter,
+            tol=jnp.asarray(1e-6 * d, rows.dtype),
+            work=distance_work,
+            direct=distance_work <= DIRECT_WORK,
+            history=False,
+        )
+        return from_centers(mixture, rows, fitted.centers, constants, work)
+
+
+@pytree
+class SeededStart(Start):
+    """One M-step from the nearest of seeded centres, by a function of `kmeans.seeding`."""
+
+    seeding: Any = static(default=greedy)
+
+    def begin(
+        self, key: Key, mixture: Mixture, rows: Rows, constants: Any, work: int
+    ) -> tuple[Params, Array]:
+        centers = seed(self.seeding, key, rows, mixture.k, False)
+        return from_centers(mixture, rows, centers, constants, work)
+
+
+@pytree
+class RandomResponsibilities(Start):
+    """One M-step from uniform random responsibilities."""
+
+    def begin(
+        self, key: Key, mixture: Mixture, rows: Rows, constants: Any, work: int
+    ) -> tuple[Params, Array]:
+        return _from_random(key, mixture, rows, constants)
+
+
+@pytree
+class Given(Start):
+    """Given parameters, in the units of the rows; what is missing comes from another start.
+
+    Attributes
+    ----------
+    params : dict
+        Some or all of the family's parameters.
+    log_weights : (k,) array, optional
+    otherwise : Start
+    """
+
+    params: Any
+    log_weights: Any = None
+    otherwise: Start = KMeansStart()
+
+    def begin(
+        self, key: Key, mixture: Mixture, rows: Rows, constants: Any, work: int
+    ) -> tuple[Params, Array]:
+        params, log_weights = dict(self.params), self.log_weights
+        if log_weights is None or set(params) != set(mixture.family.dims):
+            drawn, drawn_weights = self.otherwise.begin(key, mixture, rows, constants, work)
+            params = {**drawn, **params}
+            log_weights = drawn_weights if log_weights is None else log_weights
+        return params, log_weights
+
+
+@jax.jit
+def _center_stats(stage: tuple[Mixture, Array], rows: Rows) -> Any:
+    mixture, centers = stage
+    prepared = mixture.family.prepare(mixture.family.located(centers))
+    stats, _ = sweep(
+        rows,
+        lambda x: -half_squared_distance(x, centers, direct=False),
+        assign.hard,
+        lambda x, resp: (
+            mixture.family.stats(prepared, x, resp),
+            jnp.sum(resp, axis=1),
+        ),
+    )
+    return stats
+
+
+@jax.jit
+def _center_update(mixture: Mixture, centers: Array, parts: Any, constants: Any) -> Any:
+    stats, counts = jax.tree.map(lambda *s: sum(s[1:], s[0]), *parts)
+    fitted = mixture.family.maximise(mixture.family.located(centers), stats, constants)
+    return fitted.params, mixture.weights.mode(counts)
+
+
+def from_centers(
+    mixture: Mixture, rows: Rows, centers: Array, constants: Any, work: int
+) -> tuple[Params, Array]:
+    """M-step of the partition by the nearest centre ``(k, d)``."""
+    if isinstance(rows.x, jax.core.Tracer):
+        stats = [_center_stats((mixture, centers), rows)]
+    else:
+        stats = over_parts(_center_stats, (mixture, centers), spread(rows, work))
+    return _center_update(mixture, centers, stats, constants)
+
+
+@functools.partial(jax.jit)
+def _from_random(key: Key, mixture: Mixture, rows: Rows, constants: Any) -> tuple[Params, Array]:
+    d = rows.n_features
+    reference = mixture.family.located(jnp.zeros((mixture.k, d), rows.dtype))
+    prepared = mixture.family.prepare(reference)
+
+    def shares(scores: Array, block: Array) -> tuple[Array, Array]:
+        u = jax.random.uniform(jax.random.fold_in(key, block), scores.shape, scores.dtype)
+        return u / jnp.sum(u, axis=0), jnp.zeros(scores.shape[1], scores.dtype)
+
+    (stats, counts), _ = sweep(
+        rows,
+        lambda x: jnp.zeros((mixture.k, x.shape[1]), x.dtype),
+        shares,
+        lambda x, resp: (mixture.family.stats(prepared, x, resp), jnp.sum(resp, axis=1)),
+    )
+    params = mixture.family.maximise(reference, stats, constants).params
+    return params, mixture.weights.mode(counts)

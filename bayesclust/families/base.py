@@ -1,0 +1,113 @@
+"""The contract of a family of component distributions."""
+
+from __future__ import annotations
+
+import abc
+from typing import Any, ClassVar, NamedTuple, Self
+
+from bayesclust._typing import Array, Key, Params
+from bayesclust.core.rows import Rows
+
+
+class Maximised(NamedTuple):
+    """Outcome of an M-step.
+
+    Attributes
+    ----------
+    params : dict
+        The new parameters.
+    floored : (k,) bool array
+        Components held up by the floor on their spread: degenerate without it.
+    """
+
+    params: Params
+    floored: Array
+
+
+class Family(abc.ABC):
+    """A family of distributions, one of which every component has.
+
+    Blocks of rows come features first, ``x (d, b)``, and scores components first, ``(k, b)``;
+    `log_prob` is the same in the usual ``(n, d) -> (n, k)``. Everything is pure and works under
+    jit, vmap and grad. Fields of a subclass are hyperparameters: traced, so that a new value
+    never recompiles.
+
+    Attributes
+    ----------
+    dims : dict
+        Names of the axes of every parameter; `"cluster"` marks the one that labels permute.
+    """
+
+    dims: ClassVar[dict[str, tuple[str, ...]]]
+
+    @abc.abstractmethod
+    def scaled_to(self, spread: Array) -> Self:
+        """The family with its scale-bound hyperparameters set for data of this spread.
+
+        Parameters
+        ----------
+        spread : (d,) array
+            Column standard deviations of the data; 1 where a column is constant.
+        """
+
+    @abc.abstractmethod
+    def located(self, centers: Array) -> Params:
+        """A component at each centre ``(k, d)``, as wide as all data: where sweeps begin."""
+
+    @abc.abstractmethod
+    def prepare(self, params: Params) -> Any:
+        """What `score` and `stats` need, computed once per sweep."""
+
+    @abc.abstractmethod
+    def score(self, prepared: Any, x: Array) -> Array:
+        """Log density of each row under each component: ``(d, b) -> (k, b)``."""
+
+    @abc.abstractmethod
+    def stats(self, prepared: Any, x: Array, resp: Array) -> Any:
+        """Sufficient statistics of a block given weighted responsibilities ``(k, b)``; additive."""
+
+    def constants(self, rows: Rows) -> Any:
+        """Sums over all rows that no iteration changes, for `maximise`."""
+        return ()
+
+    @abc.abstractmethod
+    def maximise(self, params: Params, stats: Any, constants: Any) -> Maximised:
+        """Parameters of greatest posterior density given the statistics taken at `params`."""
+
+    @abc.abstractmethod
+    def log_prior(self, params: Params) -> Array:
+        """Log prior density of each component's parameters, ``(k,)``; zero if flat."""
+
+    @abc.abstractmethod
+    def sample(self, key: Key, params: Params, z: Array) -> Array:
+        """Rows ``(n, d)`` from components ``z (n,)``."""
+
+    @abc.abstractmethod
+    def tail_probability(self, prepared: Any, x: Array) -> Array:
+        """Probability that a member of each component lies at least as far out, ``(k, b)``."""
+
+    @abc.abstractmethod
+    def in_units(self, params: Params, shift: Array, scale: Array) -> Params:
+        """Parameters of ``x * scale + shift`` if these are the parameters of ``x``."""
+
+    @abc.abstractmethod
+    def n_parameters(self, k: int, d: int) -> int:
+        """Free parameters of `k` components in `d` dimensions, weights apart."""
+
+    @abc.abstractmethod
+    def cancellation(self, params: Params) -> Array:
+        """How many times the rounding error of a row grows in `score` and `stats`, scalar."""
+
+    def log_prob(self, params: Params, X: Array) -> Array:
+        """Log density of each row under each component.
+
+        Parameters
+        ----------
+        params : dict
+        X : (n, d) array
+
+        Returns
+        -------
+        (n, k) array
+        """
+        return self.score(self.prepare(params), X.T).T

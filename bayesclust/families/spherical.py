@@ -1,0 +1,107 @@
+"""Gaussian components with one variance each."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, NamedTuple, Self, final
+
+import jax
+import jax.numpy as jnp
+
+from bayesclust._pytree import pytree
+from bayesclust._typing import Array, Key, Params
+from bayesclust.core.linalg import matmul, outer_sum
+from bayesclust.families.base import Family, Maximised
+from bayesclust.families.gaussian import LOG_2PI, chi2_tail, keep, safe_counts
+
+
+class Prepared(NamedTuple):
+    """Log density as ``constant + linear x + square |x|^2``, and its value at the mean."""
+
+    constant: Array
+    linear: Array
+    square: Array
+    peak: Array
+
+
+class Moments(NamedTuple):
+    """Sums of ``1, x, |x|^2`` by component."""
+
+    count: Array
+    first: Array
+    second: Array
+
+
+@final
+@pytree
+class SphericalGaussian(Family):
+    """Gaussian with mean ``(k, d)`` and one variance ``var (k,)`` per component.
+
+    Its floor is `ridge` times the mean column variance. Attributes as for `FullGaussian`.
+    """
+
+    ridge: Any = 1e-6
+    spread: Any = 1.0
+
+    dims: ClassVar = {"mean": ("cluster", "feature"), "var": ("cluster",)}
+
+    def scaled_to(self, spread: Array) -> Self:
+        return type(self)(self.ridge, spread)
+
+    def _variance(self, dtype: Any) -> Array:
+        return jnp.mean(jnp.square(jnp.asarray(self.spread, dtype)))
+
+    def located(self, centers: Array) -> Params:
+        variance = self._variance(centers.dtype)
+        return {"mean": centers, "var": jnp.broadcast_to(variance, centers.shape[:1])}
+
+    def prepare(self, params: Params) -> Prepared:
+        mean, var = params["mean"], params["var"]
+        d = mean.shape[1]
+        peak = -0.5 * d * (jnp.log(var) + LOG_2PI)
+        linear = mean / var[:, None]
+        return Prepared(peak - 0.5 * jnp.sum(linear * mean, axis=1), linear, -0.5 / var, peak)
+
+    def score(self, prepared: Prepared, x: Array) -> Array:
+        norm = jnp.sum(x * x, axis=0)
+        linear = matmul(prepared.linear, x)
+        return prepared.constant[:, None] + linear + prepared.square[:, None] * norm
+
+    def stats(self, prepared: Prepared, x: Array, resp: Array) -> Moments:
+        norm = jnp.sum(x * x, axis=0)
+        return Moments(jnp.sum(resp, axis=1), outer_sum(resp, x), jnp.sum(resp * norm, axis=1))
+
+    def maximise(self, params: Params, stats: Moments, constants: Any) -> Maximised:
+        count, alive = safe_counts(stats.count)
+        mean = stats.first / count[:, None]
+        var = stats.second / count - jnp.sum(mean * mean, axis=1)
+        var = jnp.maximum(var / mean.shape[1], 0)
+        floor = self.ridge * self._variance(mean.dtype)
+        var = keep(alive, var + floor, params["var"])
+        var = jnp.maximum(var, jnp.maximum(floor, jnp.finfo(var.dtype).eps ** 2))
+        return Maximised(
+            {"mean": keep(alive, mean, params["mean"]), "var": var}, (var <= 2 * floor) & alive
+        )
+
+    def log_prior(self, params: Params) -> Array:
+        return jnp.zeros(params["mean"].shape[0], params["mean"].dtype)
+
+    def sample(self, key: Key, params: Params, z: Array) -> Array:
+        mean, var = params["mean"], params["var"]
+        noise = jax.random.normal(key, (z.shape[0], mean.shape[-1]), mean.dtype)
+        return mean[z] + jnp.sqrt(var)[z, None] * noise
+
+    def tail_probability(self, prepared: Prepared, x: Array) -> Array:
+        return chi2_tail(self.score(prepared, x), prepared.peak, x.shape[0])
+
+    def in_units(self, params: Params, shift: Array, scale: Array) -> Params:
+        # A sphere stays one only under a common scale.
+        return {
+            "mean": params["mean"] * scale + shift,
+            "var": params["var"] * (scale ** (2.0 / scale.shape[0])).prod(),
+        }
+
+    def n_parameters(self, k: int, d: int) -> int:
+        return k * d + k
+
+    def cancellation(self, params: Params) -> Array:
+        return jnp.max(jnp.sum(jnp.square(params["mean"]), axis=-1) / params["var"])

@@ -1,0 +1,222 @@
+"""Lloyd's algorithm as one sweep and one update, with exactly k clusters.
+
+References
+----------
+S. P. Lloyd (1982), Least squares quantization in PCM, IEEE Trans. Inf. Theory 28, 129-137.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from bayesclust._pytree import pytree, static
+from bayesclust._typing import Array
+from bayesclust.core import assign
+from bayesclust.core.linalg import half_squared_distance, matmul, outer_sum, squared_distance
+from bayesclust.core.loop import Algorithm
+from bayesclust.core.rows import Rows
+from bayesclust.core.sweep import add_up, sweep
+
+
+@pytree
+class KMeansState:
+    """Where a run of Lloyd's algorithm stands.
+
+    Attributes
+    ----------
+    centers : (k, d) array
+    counts : (k,) array
+        Weight of the rows of each cluster at the last sweep.
+    inertia : scalar
+        Weighted sum of squared distances at the last sweep, to the centres before its update.
+    shift : scalar
+        Sum of squared moves of the centres in the last update.
+    n_steps : int scalar
+    converged : bool scalar
+    empty : (k,) bool array
+        Clusters that must still be moved to a row.
+    short : bool scalar
+        There are fewer distinct rows than clusters.
+    trace : (t,) array
+        Inertia by step; NaN where no step was made.
+    """
+
+    centers: Array
+    counts: Array
+    inertia: Array
+    shift: Array
+    n_steps: Array
+    converged: Array
+    empty: Array
+    short: Array
+    trace: Array
+
+    @classmethod
+    def start(cls, centers: Array, trace_length: int = 0) -> KMeansState:
+        """State before the first sweep."""
+        k, dtype = centers.shape[0], centers.dtype
+        inf = jnp.asarray(jnp.inf, dtype)
+        false = jnp.asarray(False)
+        return cls(
+            centers=centers,
+            counts=jnp.zeros(k, dtype),
+            inertia=inf,
+            shift=inf,
+            n_steps=jnp.int32(0),
+            converged=false,
+            empty=jnp.zeros(k, bool),
+            short=false,
+            trace=jnp.full(trace_length, jnp.nan, dtype),
+        )
+
+
+@pytree
+class Nominee:
+    """The row served worst: `value` is its squared distance to the nearest centre."""
+
+    value: Array
+    row: Array
+
+
+@pytree
+class LloydStep(Algorithm):
+    """One step of Lloyd's algorithm.
+
+    Attributes
+    ----------
+    tol : scalar
+        Converged when the sum of squared moves of the centres is at most this. With zero: when no
+        assignment changes, for then the means repeat to the last bit.
+    square : scalar
+        Weighted sum of squared norms of the rows, see `total_square`; unused if `direct`.
+    direct : bool
+        Distances by differences: exact for rows much closer to each other than to the origin.
+    """
+
+    tol: Any
+    square: Any
+    direct: bool = static(default=False)
+
+    def inertia(self, value: Array) -> Array:
+        """Sum of squared distances, from the summed scores of a sweep."""
+        return -2 * value if self.direct else jnp.maximum(self.square - 2 * value, 0)
+
+    def sweep(self, state: KMeansState, rows: Rows) -> Any:
+        return sweep(
+            rows,
+            lambda x: -half_squared_distance(x, state.centers, direct=self.direct),
+            assign.hard,
+            lambda x, resp: (outer_sum(resp, x), jnp.sum(resp, axis=1)),
+        )
+
+    def update(self, state: KMeansState, stats: Any) -> KMeansState:
+        (sums, counts), value = stats
+        occupied = counts > 0
+        mean = sums / jnp.where(occupied, counts, 1)[:, None]
+        centers = jnp.where(occupied[:, None], mean, state.centers)
+        shift = jnp.sum(jnp.square(centers - state.centers))
+        empty = ~occupied & ~state.short
+        inertia = self.inertia(value)
+        return KMeansState(
+            centers=centers,
+            counts=counts,
+            inertia=inertia,
+            shift=shift,
+            n_steps=state.n_steps + 1,
+            converged=(shift <= self.tol) & ~jnp.any(empty),
+            empty=empty,
+            short=state.short,
+            trace=state.trace.at[state.n_steps].set(inertia, mode="drop"),
+        )
+
+    def unsettled(self, state: KMeansState) -> Array:
+        return jnp.any(state.empty)
+
+    def nominate(self, state: KMeansState, rows: Rows) -> Nominee:
+        return worst_served(state.centers, ~state.empty, rows)
+
+    def settle(self, state: KMeansState, nominee: Nominee) -> KMeansState:
+        """Move the first empty cluster onto the nominee; give up if every row is a centre."""
+        helps = nominee.value > 0
+        first = jnp.arange(state.empty.shape[0]) == jnp.argmax(state.empty)
+        moved = first & helps
+        return dataclasses.replace(
+            state,
+            centers=jnp.where(moved[:, None], nominee.row, state.centers),
+            empty=state.empty & ~first & helps,
+            short=state.short | ~helps,
+            converged=~helps & (state.shift <= self.tol),
+        )
+
+
+def worst_served(centers: Array, serving: Array, rows: Rows) -> Nominee:
+    """The row farthest from its nearest serving centre.
+
+    Parameters
+    ----------
+    centers : (k, d) array
+    serving : (k,) bool array
+    rows : Rows
+    """
+
+    def body(i: Array, best: Nominee) -> Nominee:
+        x, weight = rows.x[i], rows.weight[i]
+        d2 = jnp.where(serving[:, None], squared_distance(x, centers), jnp.inf)
+        near = jnp.where(weight > 0, jnp.min(d2, axis=0), -1)
+        j = jnp.argmax(near)
+        better = near[j] > best.value
+        return jax.tree.map(lambda n, o: jnp.where(better, n, o), Nominee(near[j], x[:, j]), best)
+
+    none = Nominee(jnp.asarray(-1, centers.dtype), jnp.zeros(centers.shape[1], centers.dtype))
+    return jax.lax.fori_loop(rows.first, rows.last, body, none)
+
+
+@pytree
+class Assigned:
+    """Labels of all rows, with what they imply.
+
+    Attributes
+    ----------
+    labels : (m, b) int32 array
+        Nearest centre, in block layout.
+    counts : (k,) array
+        Weight per cluster.
+    inertia : scalar
+        Weighted sum of squared distances, by differences.
+    """
+
+    labels: Array
+    counts: Array
+    inertia: Array
+
+
+def assign_rows(centers: Array, rows: Rows, *, direct: bool) -> Assigned:
+    """Assign every row to its nearest centre; the lowest index wins ties."""
+    k = centers.shape[0]
+    index = jnp.arange(k, dtype=jnp.int32)[:, None]
+
+    def body(i: Array, carry: tuple[Any, ...]) -> tuple[Any, ...]:
+        labels, counts, inertia = carry
+        x, weight = rows.x[i], rows.weight[i]
+        label, _ = assign.winner(-half_squared_distance(x, centers, direct=direct))
+        resp = (index == label).astype(x.dtype)
+        # Kept apart, so that the sum of squares does not cancel.
+        gap = x - matmul(centers.T, resp)
+        inertia = inertia + jnp.sum(weight * jnp.sum(gap * gap, axis=0))
+        return labels.at[i].set(label), counts + jnp.sum(resp * weight, axis=1), inertia
+
+    start = (
+        jnp.zeros(rows.weight.shape, jnp.int32),
+        jnp.zeros(k, centers.dtype),
+        jnp.zeros((), centers.dtype),
+    )
+    return Assigned(*jax.lax.fori_loop(rows.first, rows.last, body, start))
+
+
+def total_square(rows: Rows) -> Array:
+    """Weighted sum of squared norms of the rows."""
+    return add_up(rows, lambda x, weight, i: jnp.sum(weight * jnp.sum(x * x, axis=0)))

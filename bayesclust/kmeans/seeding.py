@@ -1,0 +1,128 @@
+"""Where k-means starts: greedy k-means++, or rows at random.
+
+References
+----------
+D. Arthur and S. Vassilvitskii (2007), k-means++: the advantages of careful seeding, SODA.
+    The greedy form takes the best of ``2 + log k`` candidates per step (their section 5).
+"""
+
+from __future__ import annotations
+
+import math
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from bayesclust._typing import Array, Key
+from bayesclust.core.linalg import matmul, squared_distance
+from bayesclust.core.rows import Rows
+
+
+def greedy(key: Key, rows: Rows, k: int, *, direct: bool = False) -> Array:
+    """Greedy k-means++ centres.
+
+    Candidates are drawn with probability proportional to weight times squared distance to the
+    nearest centre so far, and the one that lowers the weighted sum most is kept. A draw takes two
+    levels, a block and then a row in it, so that the only array over rows is the distance to the
+    nearest centre, and one sweep per centre both updates it and judges all candidates.
+
+    Parameters
+    ----------
+    key : PRNG key
+    rows : Rows
+    k : int
+    direct : bool
+        Distances by differences rather than by a matrix product.
+
+    Returns
+    -------
+    (k, d) array
+    """
+    n_candidates = 2 + int(math.log(k))
+    m, d, _ = rows.x.shape
+    key_first, key_block, key_row = jax.random.split(key, 3)
+    dtype = rows.dtype
+    used = (jnp.arange(m) >= rows.first) & (jnp.arange(m) < rows.last)
+    weight_sums = jnp.where(used, jnp.sum(rows.weight, axis=1), 0)
+
+    def d2(x: Array, points: Array) -> Array:
+        """Squared distances ``(d, b), (p, d) -> (p, b)``."""
+        if direct:
+            return squared_distance(x, points)
+        norm = jnp.sum(points * points, axis=1)[:, None] + jnp.sum(x * x, axis=0)
+        return jnp.maximum(norm - 2 * matmul(points, x), 0)
+
+    first_block, first_row = jax.random.uniform(key_first, (2,), dtype)
+    i = pick(first_block, weight_sums)
+    first = rows.x[i][:, pick(first_row, rows.weight[i])]
+    u_block = jax.random.uniform(key_block, (k, n_candidates), dtype)
+    u_row = jax.random.uniform(key_row, (k, n_candidates), dtype)
+
+    def judge(nearest: Array, winner: Array, candidates: Array) -> tuple[Array, Array]:
+        """Fold the last winner into `nearest`; weighted sums by block if a candidate is added."""
+        points = jnp.concatenate([winner[None], candidates])
+
+        def body(i: Array, carry: tuple[Array, Array]) -> tuple[Array, Array]:
+            nearest, sums = carry
+            gaps = d2(rows.x[i], points)
+            near = jnp.minimum(nearest[i], gaps[0])
+            sums = sums.at[i].set(
+                jnp.sum(rows.weight[i] * jnp.minimum(near, gaps[1:]), axis=1)
+            )
+            return nearest.at[i].set(near), sums
+
+        sums = jnp.zeros((m, n_candidates), dtype)
+        return lax.fori_loop(rows.first, rows.last, body, (nearest, sums))
+
+    def step(j: Array, carry: tuple[Array, ...]) -> tuple[Array, ...]:
+        centers, nearest, sums, winner = carry
+
+        def candidate(u_block: Array, u_row: Array) -> Array:
+            i = pick(u_block, sums, weight_sums)
+            x, weight = rows.x[i], rows.weight[i]
+            near = jnp.minimum(nearest[i], d2(x, winner[None])[0])
+            return x[:, pick(u_row, weight * near, weight)]
+
+        candidates = jax.vmap(candidate)(u_block[j], u_row[j])
+        nearest, by_block = judge(nearest, winner, candidates)
+        best = jnp.argmin(jnp.sum(by_block, axis=0))
+        winner = candidates[best]
+        return centers.at[j].set(winner), nearest, by_block[:, best], winner
+
+    nearest = jnp.full(rows.weight.shape, jnp.inf, dtype)
+    _, by_block = judge(nearest, first, jnp.broadcast_to(first, (n_candidates, d)))
+    centers = jnp.zeros((k, d), dtype).at[0].set(first)
+    return lax.fori_loop(1, k, step, (centers, nearest, by_block[:, 0], first))[0]
+
+
+def random_rows(key: Key, rows: Rows, k: int) -> Array:
+    """`k` rows without replacement, with probability proportional to their weights."""
+    m, d, _ = rows.x.shape
+    used = (jnp.arange(m) >= rows.first) & (jnp.arange(m) < rows.last)
+    u = jax.random.uniform(key, (k, 2), rows.dtype)
+
+    def step(j: Array, carry: tuple[Array, ...]) -> tuple[Array, ...]:
+        centers, weight, sums = carry
+        i = pick(u[j, 0], sums, jnp.where(used, 1.0, 0.0))
+        row = pick(u[j, 1], weight[i], rows.weight[i])
+        weight = weight.at[i, row].set(0)
+        sums = sums.at[i].set(jnp.sum(weight[i]))
+        return centers.at[j].set(rows.x[i][:, row]), weight, sums
+
+    sums = jnp.where(used, jnp.sum(rows.weight, axis=1), 0)
+    start = (jnp.zeros((k, d), rows.dtype), rows.weight, sums)
+    return lax.fori_loop(0, k, step, start)[0]
+
+
+def pick(u: Array, mass: Array, fallback: Array | None = None) -> Array:
+    """Index drawn with probability proportional to `mass`, by inversion of uniform `u`.
+
+    Where all mass is zero, `fallback` is used. Never an index of zero mass if there is any other.
+    """
+    if fallback is not None:
+        mass = jnp.where(jnp.sum(mass) > 0, mass, fallback)
+    cumulative = jnp.cumsum(mass)
+    index = jnp.searchsorted(cumulative, u * cumulative[-1], side="right")
+    last = jnp.max(jnp.where(mass > 0, jnp.arange(mass.shape[0]), 0))
+    return jnp.minimum(index, last)

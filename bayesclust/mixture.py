@@ -1,0 +1,67 @@
+"""A mixture model: a family, a weight prior, a number of components; nothing else."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+from bayesclust._pytree import pytree, static
+from bayesclust._typing import Array, Key, Params
+from bayesclust.core.simplex import log_normalize
+from bayesclust.families.base import Family
+from bayesclust.weights.base import WeightPrior
+from bayesclust.weights.dirichlet import Dirichlet
+
+
+@pytree
+class Mixture:
+    """Mixture of `k` components of one family.
+
+    Parameters of a mixture are those of its family, a dictionary of arrays with the components
+    first, and log weights ``(k,)``. All methods are pure and work under jit, vmap and grad.
+
+    Attributes
+    ----------
+    family : Family
+    k : int
+        Number of components, at most: one with log weight -inf is inactive.
+    weights : WeightPrior
+
+    Examples
+    --------
+    >>> import jax, jax.numpy as jnp
+    >>> from bayesclust import Mixture, SphericalGaussian
+    >>> mixture = Mixture(SphericalGaussian(), 2)
+    >>> params = {"mean": jnp.array([[0.0], [2.0]]), "var": jnp.ones(2)}
+    >>> log_weights = jnp.log(jnp.array([0.5, 0.5]))
+    >>> mixture.responsibilities(params, log_weights, jnp.array([[1.0]])).tolist()
+    [[0.5, 0.5]]
+    """
+
+    family: Family
+    k: int = static()
+    weights: WeightPrior = Dirichlet()
+
+    def log_joint(self, params: Params, log_weights: Array, X: Array) -> Array:
+        """Log density of each row and each component together, ``(n, k)``."""
+        return self.family.log_prob(params, X) + log_weights
+
+    def log_density(self, params: Params, log_weights: Array, X: Array) -> Array:
+        """Log density of each row, components summed out, ``(n,)``."""
+        return jax.scipy.special.logsumexp(self.log_joint(params, log_weights, X), axis=-1)
+
+    def responsibilities(self, params: Params, log_weights: Array, X: Array) -> Array:
+        """Probability of each component given the row, ``(n, k)``."""
+        return jnp.exp(log_normalize(self.log_joint(params, log_weights, X)))
+
+    def log_prior(self, params: Params, log_weights: Array) -> Array:
+        """Log prior density of all parameters, scalar, up to a constant."""
+        return jnp.sum(self.family.log_prior(params)) + self.weights.log_prior(log_weights)
+
+    def sample(
+        self, key: Key, params: Params, log_weights: Array, n: int
+    ) -> tuple[Array, Array]:
+        """Draw `n` rows ``(n, d)`` and their components ``(n,)``."""
+        key_label, key_row = jax.random.split(key)
+        z = jax.random.categorical(key_label, log_weights, shape=(n,))
+        return self.family.sample(key_row, params, z), z

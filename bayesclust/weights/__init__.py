@@ -1,0 +1,6 @@
+"""How mass is shared between components: one prior process per file."""
+
+from bayesclust.weights.base import WeightPrior
+from bayesclust.weights.dirichlet import Dirichlet
+
+__all__ = ["Dirichlet", "WeightPrior"]

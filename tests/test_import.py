@@ -1,0 +1,67 @@
+"""The face of the package: cheap to import, complete, and without side effects."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+import bayesclust
+
+HEAVY = ["jax", "numpyro", "arviz", "xarray", "sklearn", "scipy", "matplotlib", "pandas"]
+
+
+def in_new_process(code):
+    """Run `code` in a fresh interpreter and hand back the JSON that it prints last."""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_import_loads_nothing_heavy():
+    loaded = in_new_process("import bayesclust, json, sys; print(json.dumps(sorted(sys.modules)))")
+    assert "bayesclust" in loaded
+    assert sorted(set(HEAVY) & set(loaded)) == []
+
+
+def test_dir_lists_every_public_name_before_it_is_loaded():
+    names, listed = in_new_process(
+        "import bayesclust, json; print(json.dumps([bayesclust.__all__, dir(bayesclust)]))"
+    )
+    assert {"KMeans", "GaussianMixture", "load", "datasets", "__version__"} <= set(names)
+    assert len(names) == len(set(names))
+    assert set(names) <= set(listed)
+
+
+@pytest.mark.parametrize("name", bayesclust.__all__)
+def test_every_public_name_is_found_and_is_the_one_it_says(name):
+    found = getattr(bayesclust, name)
+    assert getattr(bayesclust, name) is found
+    if name != "__version__":
+        assert found.__name__.removeprefix("bayesclust.") == name
+
+
+def test_jax_configuration_is_left_alone_even_when_everything_is_loaded():
+    code = """
+import json, jax
+before = dict(jax.config.values)
+import bayesclust
+alone = dict(jax.config.values)
+for name in bayesclust.__all__:
+    getattr(bayesclust, name)
+after = dict(jax.config.values)
+changed = lambda now: sorted(k for k in before if before[k] != now[k])
+print(json.dumps([len(before), changed(alone), changed(after)]))
+"""
+    count, by_import, by_use = in_new_process(code)
+    assert count > 0
+    assert by_import == []
+    assert by_use == []
+
+
+def test_unknown_attribute_is_an_attribute_error_that_names_it():
+    with pytest.raises(AttributeError, match="'bayesclust' has no attribute 'KMeens'"):
+        bayesclust.KMeens  # noqa: B018
+    assert not hasattr(bayesclust, "KMeens")
