@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from bayesclust.estimators.gaussian_mixture import GaussianMixture as GaussianMixture
     from bayesclust.estimators.kmeans import KMeans as KMeans
     from bayesclust.estimators.minibatch_kmeans import MiniBatchKMeans as MiniBatchKMeans
-    from bayesclust.families.gaussian import DiagonalGaussian as DiagonalGaussian
-    from bayesclust.families.gaussian import FullGaussian as FullGaussian
-    from bayesclust.families.gaussian import SphericalGaussian as SphericalGaussian
-    from bayesclust.families.gaussian import TiedGaussian as TiedGaussian
+    from bayesclust.families import DiagonalGaussian as DiagonalGaussian
+    from bayesclust.families import FullGaussian as FullGaussian
+    from bayesclust.families import SphericalGaussian as SphericalGaussian
+    from bayesclust.families import TiedGaussian as TiedGaussian
     from bayesclust.mixture import Mixture as Mixture
     from bayesclust.posterior.clustering import Clustering as Clustering
     from bayesclust.posterior.store import load as load
@@ -47,10 +47,10 @@ _HOME = {
     "Draws": "bayesclust.draws",
     # the model: family x weights x k
     "Mixture": "bayesclust.mixture",
-    "FullGaussian": "bayesclust.families.gaussian",
-    "TiedGaussian": "bayesclust.families.gaussian",
-    "DiagonalGaussian": "bayesclust.families.gaussian",
-    "SphericalGaussian": "bayesclust.families.gaussian",
+    "FullGaussian": "bayesclust.families",
+    "TiedGaussian": "bayesclust.families",
+    "DiagonalGaussian": "bayesclust.families",
+    "SphericalGaussian": "bayesclust.families",
     "Dirichlet": "bayesclust.weights.dirichlet",
     # engines
     "Lloyd": "bayesclust.engines.hard",

@@ -53,10 +53,12 @@ def squared_distance(x: Array, centers: Array) -> Array:
     return jnp.sum(jnp.square(centers[:, :, None] - x), axis=1)
 
 
+@jax.custom_jvp
 def cholesky(a: Array) -> Array:
     """Cholesky factor of positive semi-definite matrices, never NaN for finite input.
 
     Where the factorisation fails, the diagonal is raised by a growing multiple of itself.
+    Derivatives take that rise as given.
 
     Parameters
     ----------
@@ -67,7 +69,10 @@ def cholesky(a: Array) -> Array:
     start = jnp.asarray(8 * jnp.finfo(a.dtype).eps, a.dtype)
 
     def failed(factor: Array) -> Array:
-        return ~jnp.all(jnp.isfinite(factor), axis=(-2, -1), keepdims=True)
+        # A zero on the diagonal counts: nobody could divide by the factor.
+        pivots = jnp.diagonal(factor, axis1=-2, axis2=-1)
+        good = jnp.all(jnp.isfinite(factor), axis=(-2, -1)) & jnp.all(pivots > 0, axis=-1)
+        return ~good[..., None, None]
 
     def again(carry: tuple[Array, Array]) -> tuple[Array, Array]:
         factor, jitter = carry
@@ -78,6 +83,16 @@ def cholesky(a: Array) -> Array:
         return jnp.any(failed(factor)) & (jitter < 10)
 
     return lax.while_loop(going, again, (_cholesky(a), start))[0]
+
+
+@cholesky.defjvp
+def _cholesky_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    """Slope of the factor: ``L phi(L^-1 dA L^-T)``, phi the lower triangle, diagonal halved."""
+    factor, da = cholesky(primals[0]), tangents[0]
+    inverse = inverse_lower(factor)
+    inner = matmul(matmul(inverse, 0.5 * (da + da.mT)), inverse.mT)
+    half = jnp.tril(inner) - 0.5 * inner * jnp.eye(inner.shape[-1], dtype=inner.dtype)
+    return factor, matmul(factor, half)
 
 
 def _cholesky(a: Array) -> Array:

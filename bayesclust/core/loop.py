@@ -55,6 +55,11 @@ def iterate(algorithm: Algorithm, state: Any, rows: Rows, max_steps: Any) -> Any
     return lax.while_loop(going, step, state)
 
 
+def record(trace: Array, step: Array, value: Array) -> Array:
+    """Write a step's value into a trace; one of length zero records nothing."""
+    return trace.at[step].set(value, mode="drop") if trace.shape[0] else trace
+
+
 def settle_all(algorithm: Algorithm, state: Any, rows: Rows) -> Any:
     """Settle until nothing is left to do (usually zero turns)."""
     if type(algorithm).settle is Algorithm.settle:

@@ -10,7 +10,7 @@ from bayesclust._typing import Array
 
 def log_normalize(log_p: Array, axis: int = -1) -> Array:
     """Log probabilities that sum to one along `axis`."""
-    return log_p - jax.scipy.special.logsumexp(log_p, axis=axis, keepdims=True)
+    return jax.nn.log_softmax(log_p, axis=axis)
 
 
 def entropy(p: Array, axis: int = -1) -> Array:

@@ -118,5 +118,7 @@ def natural_units_traced(X: Array, share: Array) -> tuple[Array, Array, Array]:
     shift = jnp.sum(share[:, None] * (X - X[0]), axis=0) + X[0]
     variance = jnp.sum(share[:, None] * jnp.square(X - shift), axis=0)
     widest = jnp.max(variance)
-    scale = jnp.where(widest > 0, jnp.exp2(jnp.round(0.5 * jnp.log2(widest))), 1.0)
+    # `exp2` rounds; a power of two is exact only when put together from its exponent.
+    power = jnp.where(widest > 0, jnp.round(0.5 * jnp.log2(widest)), 0).astype(jnp.int32)
+    scale = jnp.ldexp(jnp.ones((), X.dtype), power)
     return shift, scale, variance

@@ -97,9 +97,16 @@ class Problem(NamedTuple):
     rows: Rows
     units: Units
     spread: Any
+    weight: Any
     n: int
     d: int
     dtype: Any
+
+    @property
+    def log_scale(self) -> Any:
+        """Log volume of a unit cell: by how much log densities in user's units are lower."""
+        scale = self.units.scale
+        return np.sum(np.log(scale)) if not traced(scale) else jnp.sum(jnp.log(scale))
 
 
 def traced(*arrays: Any) -> bool:
@@ -119,11 +126,13 @@ def pose(
         rows = pack((X - shift) / scale, weight, block=block)
         sd = jnp.sqrt(variance) / scale
         spread = jnp.where(sd > 0, sd, 1.0)
-        return Problem(rows, Units(shift, jnp.broadcast_to(scale, (d,))), spread, n, d, X.dtype)
+        units = Units(shift, jnp.broadcast_to(scale, (d,)))  # type: ignore[arg-type]
+        return Problem(rows, units, spread, jnp.sum(weight), n, d, X.dtype)
     units = units or natural_units(X, sample_weight)
     _, variance = moments(X, sample_weight)
     rows = pack_host(X, sample_weight, shift=units.shift, scale=units.scale, block=block)
-    return Problem(rows, units, column_spread(variance, units, X.dtype), n, d, X.dtype)
+    total = float(n) if sample_weight is None else float(np.sum(sample_weight, dtype=np.float64))
+    return Problem(rows, units, column_spread(variance, units, X.dtype), total, n, d, X.dtype)
 
 
 def outward(mixture: Mixture, fitted: Fitted, units: Units, lead: int) -> tuple[Params, Any]:

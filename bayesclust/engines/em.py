@@ -20,7 +20,7 @@ from bayesclust._pytree import pytree, static
 from bayesclust._typing import Array, Key, Params
 from bayesclust.core import assign
 from bayesclust.core import rows as rows_
-from bayesclust.core.loop import Algorithm, iterate, run
+from bayesclust.core.loop import Algorithm, iterate, record, run
 from bayesclust.core.rows import Rows, bucket
 from bayesclust.core.sweep import add_up, sweep
 from bayesclust.core.units import Units
@@ -120,7 +120,7 @@ class EMStep(Algorithm):
             n_steps=state.n_steps + 1,
             converged=change < jnp.maximum(self.tol, noise),
             floored=fitted.floored,
-            trace=state.trace.at[state.n_steps].set(objective, mode="drop"),
+            trace=record(state.trace, state.n_steps, objective),
         )
 
 
@@ -182,14 +182,18 @@ class EM(PointEngine):
         problem = pose(X, sample_weight, units, floats_per_row(mixture.k, d))
         model = Mixture(mixture.family.scaled_to(problem.spread), mixture.k, mixture.weights)
         state, objectives, traces = self._fit(key, model, problem, start)
-        fitted = finish(model, state, jnp.asarray(problem.n, problem.dtype))
+        fitted = finish(model, state, problem.weight)
         params, log_weights = outward(model, fitted, problem.units, 0)
+        # Densities are per unit of the user's scale, and so are the objectives.
+        stretch = problem.log_scale
+        stats = dict(fitted.stats)
+        stats["log_likelihood"] = stats["log_likelihood"] - problem.weight * stretch
         draws = Draws(
             params=params,
             log_weights=log_weights,
-            stats={**fitted.stats, "objective": state.objective},
-            trace=traces,
-            flags={**fitted.flags, "objectives": objectives},
+            stats={**stats, "objective": state.objective - stretch},
+            trace=traces - stretch,
+            flags={**fitted.flags, "objectives": objectives - stretch},
         )
         return one(draws)
 
@@ -197,7 +201,8 @@ class EM(PointEngine):
         self, key: Key, mixture: Mixture, problem: Problem, start: Start
     ) -> tuple[EMState, Array, Array]:
         """The best state, the objective of every start, and their traces."""
-        work = problem.n * mixture.k * problem.d * 2
+        # Of the rows with their padding: a new n in the same bucket runs the same program.
+        work = problem.rows.weight.size * mixture.k * problem.d * 2
         length = bucket(self.max_iter)
         tol = np.asarray(self.tol, problem.dtype) if not traced(self.tol) else self.tol
         if traced(problem.rows) or work < rows_.PARALLEL_WORK:

@@ -17,7 +17,7 @@ from bayesclust._pytree import pytree, static
 from bayesclust._typing import Array
 from bayesclust.core import assign
 from bayesclust.core.linalg import half_squared_distance, matmul, outer_sum, squared_distance
-from bayesclust.core.loop import Algorithm
+from bayesclust.core.loop import Algorithm, record
 from bayesclust.core.rows import Rows
 from bayesclust.core.sweep import add_up, sweep
 
@@ -130,7 +130,7 @@ class LloydStep(Algorithm):
             converged=(shift <= self.tol) & ~jnp.any(empty),
             empty=empty,
             short=state.short,
-            trace=state.trace.at[state.n_steps].set(inertia, mode="drop"),
+            trace=record(state.trace, state.n_steps, inertia),
         )
 
     def unsettled(self, state: KMeansState) -> Array:

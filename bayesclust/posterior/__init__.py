@@ -1,0 +1,10 @@
+"""What the draws say: aligned labels, memberships, scorecards, one `DataTree`.
+
+NumPy, xarray and ArviZ begin here; everything below is pure.
+"""
+
+from bayesclust.posterior.align import Alignment, align
+from bayesclust.posterior.clustering import Clustering
+from bayesclust.posterior.store import load
+
+__all__ = ["Alignment", "Clustering", "align", "load"]

@@ -1,0 +1,226 @@
+"""Membership of rows, seen or new: a second pass p(z | x, theta) over aligned draws.
+
+The same code serves one draw (a point fit), bootstrap replicates and posterior draws. Three
+numbers have three names: the *probability* is the average over draws of p(z = k | x, theta); the
+*vote share* is the share of draws in which the cluster wins, no probability of membership; the
+*plug-in* is p at one parameter value.
+
+References
+----------
+S. Depeweg et al. (2018), Decomposition of uncertainty in Bayesian deep learning, ICML, eq. 2-3: the
+    entropy of the mean is the mean entropy (overlap) plus the mutual information (ignorance).
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from bayesclust._typing import Array
+from bayesclust.core.assign import winner
+from bayesclust.core.chunks import chunk_size, map_rows
+from bayesclust.core.simplex import entropy, log_normalize
+from bayesclust.core.units import Units
+from bayesclust.mixture import Mixture
+
+
+class Model(NamedTuple):
+    """A mixture with draws of its parameters, in the units of its fit.
+
+    Attributes
+    ----------
+    mixture : Mixture
+    params : dict of (s, ..) arrays
+    log_weights : (s, k) array
+    units : Units
+        From the user's units to the fit's.
+    dtype : dtype
+        Of all arithmetic on rows.
+    """
+
+    mixture: Mixture
+    params: Any
+    log_weights: Any
+    units: Units
+    dtype: Any
+
+    @property
+    def n_draws(self) -> int:
+        return len(self.log_weights)
+
+    @property
+    def log_scale(self) -> float:
+        """How much lower log densities are in the user's units."""
+        return float(np.sum(np.log(self.units.scale)))
+
+    @classmethod
+    def of(
+        cls, mixture: Mixture, params: Any, log_weights: Any, units: Units, dtype: Any
+    ) -> Model:
+        """From parameters in the user's units, in double precision, behind one axis of draws."""
+        shift, scale = units
+        convert = functools.partial(
+            mixture.family.in_units, shift=-shift / scale, scale=1.0 / scale
+        )
+        each = [
+            convert({n: np.asarray(v[i]) for n, v in params.items()})
+            for i in range(len(log_weights))
+        ]
+        inner = {n: np.stack([e[n] for e in each]).astype(dtype) for n in params}
+        return cls(mixture, inner, np.asarray(log_weights).astype(dtype), units, dtype)
+
+    def rows(
+        self,
+        call: Callable[..., Any],
+        X: np.ndarray,
+        floats_per_row: int,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Any:
+        """``call(mixture, params, log_weights, x (b, d))`` over all rows in chunks."""
+        with jax.enable_x64(self.dtype == np.float64):
+            bound = functools.partial(call, self.mixture, self.params, self.log_weights)
+            size = chunk_size(floats_per_row)
+            return map_rows(bound, X.astype(self.dtype, copy=False), self.units, size, progress=progress)
+
+
+def _joint(mixture: Mixture, params: Any, log_weights: Array, x: Array) -> Array:
+    """Log joint densities ``(s, k, b)`` of a chunk ``(b, d)`` under all draws."""
+
+    def one(params: Any, log_weights: Array) -> Array:
+        family = mixture.family
+        return family.score(family.prepare(params), x.T) + log_weights[:, None]
+
+    return jax.vmap(one)(params, log_weights)
+
+
+def _mean(joint: Array) -> Array:
+    """Average membership probability over draws: ``(s, k, b) -> (k, b)``."""
+    return jnp.mean(jnp.exp(log_normalize(joint, axis=1)), axis=0)
+
+
+@jax.jit
+def _probability(mixture: Mixture, params: Any, log_weights: Array, x: Array) -> Array:
+    return _mean(_joint(mixture, params, log_weights, x)).T
+
+
+@jax.jit
+def _label(mixture: Mixture, params: Any, log_weights: Array, x: Array) -> Array:
+    joint = _joint(mixture, params, log_weights, x)
+    return winner(joint[0] if joint.shape[0] == 1 else _mean(joint))[0]
+
+
+@jax.jit
+def _log_density(mixture: Mixture, params: Any, log_weights: Array, x: Array) -> Array:
+    density = jax.scipy.special.logsumexp(_joint(mixture, params, log_weights, x), axis=1)
+    return jax.scipy.special.logsumexp(density, axis=0) - jnp.log(density.shape[0])
+
+
+@jax.jit
+def _log_densities(mixture: Mixture, params: Any, log_weights: Array, x: Array) -> Array:
+    joint = _joint(mixture, params, log_weights, x)
+    return jax.scipy.special.logsumexp(joint, axis=1).T
+
+
+@jax.jit
+def _full(
+    level: Array, mixture: Mixture, params: Any, log_weights: Array, x: Array
+) -> dict[str, Array]:
+    joint = _joint(mixture, params, log_weights, x)
+    p = jnp.exp(log_normalize(joint, axis=1))
+    probability = jnp.mean(p, axis=0)
+    label = winner(probability)[0]
+    density = jax.scipy.special.logsumexp(joint, axis=1)
+
+    def tail(params: Any) -> Array:
+        family = mixture.family
+        return family.tail_probability(family.prepare(params), x.T)
+
+    out = {
+        "probability": probability.T,
+        "tail_probability": jnp.mean(jax.vmap(tail)(params), axis=0).T,
+        "cluster": label,
+        "entropy": entropy(probability, axis=0),
+        "log_density": jax.scipy.special.logsumexp(density, axis=0) - jnp.log(p.shape[0]),
+    }
+    if p.shape[0] > 1:
+        bounds = jnp.quantile(p, jnp.stack([0.5 - level / 2, 0.5 + level / 2]), axis=0)
+        overlap = jnp.mean(entropy(p, axis=1), axis=0)
+        votes = jax.vmap(lambda q: winner(q)[0])(p) == label
+        out |= {
+            "lower": bounds[0].T,
+            "upper": bounds[1].T,
+            "entropy_overlap": overlap,
+            "entropy_ignorance": jnp.maximum(out["entropy"] - overlap, 0),
+            "vote_share": jnp.mean(votes.astype(x.dtype), axis=0),
+        }
+    return out
+
+
+def probabilities(model: Model, X: np.ndarray) -> np.ndarray:
+    """Membership probabilities ``(n, k)``, averaged over draws."""
+    return model.rows(_probability, X, _width(model, X))
+
+
+def labels(model: Model, X: np.ndarray) -> np.ndarray:
+    """Most probable component of each row, ``(n,)`` int32."""
+    return model.rows(_label, X, _width(model, X))
+
+
+def log_density(model: Model, X: np.ndarray) -> np.ndarray:
+    """Log of the density averaged over draws, ``(n,)``, in the user's units."""
+    return model.rows(_log_density, X, _width(model, X)) - model.log_scale
+
+
+def log_likelihood(model: Model, X: np.ndarray) -> np.ndarray:
+    """Log density of each row under each draw, ``(s, n)``, components summed out."""
+    return model.rows(_log_densities, X, _width(model, X)).T - model.log_scale
+
+
+def membership(
+    model: Model,
+    X: np.ndarray,
+    level: float,
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[str, np.ndarray]:
+    """All that draws say of each row.
+
+    Parameters
+    ----------
+    model : Model
+    X : (n, d) ndarray
+        In the user's units.
+    level : float
+        Mass of the interval.
+    progress : callable, optional
+
+    Returns
+    -------
+    dict
+        ``(n, k)``: probability, tail_probability, and with several draws lower, upper; ``(n,)``:
+        cluster, entropy, log_density, and with several draws entropy_overlap,
+        entropy_ignorance, vote_share. Without several draws the latter are NaN: nothing was
+        drawn that could say.
+    """
+    call = functools.partial(_full, np.asarray(level, model.dtype))
+    out = model.rows(call, X, 3 * _width(model, X), progress)
+    out["log_density"] = out["log_density"] - model.log_scale
+    if model.n_draws == 1:
+        unknown = np.full(len(X), np.nan, model.dtype)
+        wide = np.full(out["probability"].shape, np.nan, model.dtype)
+        out |= {"lower": wide, "upper": wide.copy()}
+        out |= {
+            name: unknown.copy()
+            for name in ("entropy_overlap", "entropy_ignorance", "vote_share")
+        }
+    return out
+
+
+def _width(model: Model, X: np.ndarray) -> int:
+    """Numbers held per row."""
+    k, d = model.log_weights.shape[1], X.shape[1]
+    return d + model.n_draws * k * (d + 4)
