@@ -70,7 +70,7 @@ def map_rows(
     if n <= size:
         if progress is not None:
             progress(n, n)
-        return jax.tree.map(lambda v: np.asarray(v)[:n], head)
+        return jax.tree.map(lambda v: np.array(v[:n]), head)
     out = jax.tree.map(lambda v: np.empty((n, *v.shape[1:]), v.dtype), head)
 
     def put(first: int, part: Any) -> None:

@@ -79,9 +79,15 @@ class Lloyd(PointEngine):
             spread = jnp.var(X, axis=0)
             scale = jnp.ones(X.shape[1], X.dtype)
             return self.draws(result, weight, jnp.sum(spread), scale)
-        units = units or natural_units(np.asarray(X), sample_weight)
-        _, variance = moments(np.asarray(X), sample_weight)
-        weight = X.shape[0] if sample_weight is None else np.sum(sample_weight, dtype=float)
+        X = np.asarray(X)
+        return self.stand_for(result, X, sample_weight, units or natural_units(X, sample_weight))
+
+    def stand_for(
+        self, result: KMeansFit, X: np.ndarray, sample_weight: Any, units: Units
+    ) -> Draws:
+        """The mixture a k-means fit of these rows stands for."""
+        _, variance = moments(X, sample_weight)
+        weight = len(X) if sample_weight is None else np.sum(sample_weight, dtype=float)
         common = bool(np.all(units.scale == units.scale[0]))
         scale = np.ones(len(units.scale)) if common else units.scale
         return self.draws(result, weight, np.sum(variance / scale**2), scale)

@@ -23,7 +23,6 @@ from bayesclust.kmeans.lloyd import (
     LloydStep,
     assign_rows,
     total_square,
-    worst_served,
 )
 from bayesclust.kmeans.seeding import greedy
 
@@ -548,9 +547,50 @@ def _subsample(
     )
 
 
-@functools.partial(jax.jit, static_argnames="direct")
-def _assign_x(centers: Array, rows: Rows, direct: bool) -> Array:
-    return assign_rows(centers, rows, direct=direct).labels
+def seed_host(
+    key: Key,
+    X: np.ndarray,
+    k: int,
+    weight: np.ndarray | None,
+    init: Seeding | np.ndarray,
+    units: Units,
+    *,
+    n_init: int,
+    sample: int,
+) -> Array:
+    """Centres ``(k, d)`` in the fit's units, the best of `n_init` seedings of a subsample."""
+    if not callable(init):
+        return jnp.asarray(units.inward(np.asarray(init, X.dtype)))
+    if weight is not None:
+        X, weight = X[weight > 0], weight[weight > 0]
+    size = min(max(sample, k), len(X))
+    rows = _subsample(key, X, weight, size, units, k)
+    best: tuple[float, Array] | None = None
+    for key_start in jax.random.split(key, n_init):
+        centers = _seed_program(init, key_start, rows, k, True)
+        inertia = float(_assign_program(centers, rows, direct=True).inertia)
+        if best is None or inertia < best[0]:
+            best = inertia, centers
+    assert best is not None
+    centers = best[1]
+    return centers[jnp.lexsort(centers.T[::-1])]
+
+
+def assign_all(
+    centers: Array, X: np.ndarray, weight: np.ndarray | None, units: Units
+) -> tuple[np.ndarray, np.ndarray, float]:
+    """Labels ``(n,)``, weight per cluster ``(k,)`` and inertia, at centres in the fit's units."""
+    n, d = X.shape
+    k = centers.shape[0]
+    rows = pack_host(
+        X, weight, shift=units.shift, scale=units.scale, block=block_size(n, k + d)
+    )
+    work = n * k * d
+    parts = spread(rows, work)
+    call = functools.partial(_assign_program, direct=work <= DIRECT_WORK)
+    merged = _merge(over_parts(call, centers, parts), parts)
+    labels = np.asarray(merged.labels).reshape(-1)[:n]
+    return labels, np.asarray(merged.counts), float(merged.inertia)
 
 
 def assign(X: Any, centers: Any, *, units: Units | None = None) -> np.ndarray:
@@ -568,22 +608,11 @@ def assign(X: Any, centers: Any, *, units: Units | None = None) -> np.ndarray:
     (n,) int32 ndarray
     """
     X = np.asarray(X)
-    n, d = X.shape
+    d = X.shape[1]
     centers = np.asarray(centers, np.float64)
-    k = len(centers)
     if units is None:
         shift = centers.mean(axis=0).astype(X.dtype).astype(np.float64)
         units = Units(shift, np.ones(d))
     inner = ((centers - units.shift) / units.scale).astype(X.dtype)
-    work = n * k * d
     with jax.enable_x64(X.dtype == np.float64):
-        rows = pack_host(
-            X, None, shift=units.shift, scale=units.scale, block=block_size(n, k + d)
-        )
-        call = functools.partial(_assign_program, direct=work <= DIRECT_WORK)
-        parts = spread(rows, work)
-        merged = _merge(over_parts(call, jnp.asarray(inner), parts), parts)
-        return np.asarray(merged.labels).reshape(-1)[:n]
-
-
-__all__ = ["KMeansFit", "assign", "fit", "worst_served"]
+        return assign_all(jnp.asarray(inner), X, None, units)[0]

@@ -1,0 +1,7 @@
+"""The same engines in scikit-learn's language."""
+
+from bayesclust.estimators.gaussian_mixture import GaussianMixture
+from bayesclust.estimators.kmeans import KMeans
+from bayesclust.estimators.minibatch_kmeans import MiniBatchKMeans
+
+__all__ = ["GaussianMixture", "KMeans", "MiniBatchKMeans"]

@@ -1,0 +1,238 @@
+"""What all estimators do at the door and after the fit."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import jax
+import narwhals.stable.v2 as nw
+import numpy as np
+import xarray as xr
+from sklearn.base import BaseEstimator
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import (
+    _check_sample_weight,
+    check_is_fitted,
+    validate_data,
+)
+
+from bayesclust.core.units import Units, moments, natural_units, standard_units
+from bayesclust.draws import Draws
+from bayesclust.engines.base import PointEngine
+from bayesclust.engines.bootstrap import Bootstrap
+from bayesclust.mixture import Mixture
+from bayesclust.posterior.clustering import Clustering, Training, row_names
+
+SCALE_RATIO = 10.0
+
+
+class Clusterer(BaseEstimator):
+    """Doors of an estimator: validation in, the answer of its `Clustering` out.
+
+    A subclass fits and sets `clustering_`; everything asked of it afterwards is asked of that.
+    """
+
+    clustering_: Clustering
+
+    # -- in ----------------------------------------------------------------------------------
+
+    def _validate(self, X: Any, *, reset: bool, minimum: int = 1) -> np.ndarray:
+        """Rows as a float32 or float64 array, names checked against those of the fit."""
+        X = native(X)
+        return validate_data(
+            self,
+            X,
+            reset=reset,
+            dtype=[np.float64, np.float32],
+            accept_sparse=False,
+            ensure_min_samples=minimum,
+        )
+
+    def _weights(self, sample_weight: Any, X: np.ndarray) -> np.ndarray | None:
+        if sample_weight is None:
+            return None
+        weight = _check_sample_weight(sample_weight, X, dtype=X.dtype)
+        if (weight < 0).any():
+            raise ValueError(
+                "sample_weight holds negative values: weights count rows, so drop or clip them"
+            )
+        if not weight.any():
+            raise ValueError("sample_weight is zero for every row: give some row a positive weight")
+        return weight
+
+    def _units(self, X: np.ndarray, weight: np.ndarray | None) -> Units:
+        """Units of the fit, with a warning where the columns' own are too unlike."""
+        if self.standardize:
+            return standard_units(X, weight)
+        units = natural_units(X, weight)
+        _, variance = moments(X, weight)
+        sd = np.sqrt(variance)
+        noise = 4 * np.finfo(X.dtype).eps * np.abs(units.shift)
+        varying = sd[sd > noise]
+        if len(varying) > 1 and varying.max() > SCALE_RATIO * varying.min():
+            warnings.warn(
+                f"column standard deviations differ {varying.max() / varying.min():.3g}-fold, so "
+                "the widest columns decide the distances: pass standardize=True, or put the "
+                "columns in comparable units",
+                UserWarning,
+                stacklevel=3,
+            )
+        return units
+
+    def _key(self) -> jax.Array:
+        """A key from `random_state`: an int repeats itself, a generator moves on."""
+        seed = check_random_state(self.random_state).randint(np.iinfo(np.int32).max)
+        return jax.random.key(np.uint32(seed))
+
+    def _enough_rows(self, X: np.ndarray, k: int, name: str) -> None:
+        if len(X) < k:
+            raise ValueError(
+                f"n_samples={len(X)} should be >= {name}={k}: give more rows or fewer clusters"
+            )
+
+    def _features(self, X: np.ndarray) -> list[str]:
+        names = getattr(self, "feature_names_in_", None)
+        return [f"x{j}" for j in range(X.shape[1])] if names is None else [str(v) for v in names]
+
+    # -- the answer ----------------------------------------------------------------------------
+
+    def _conclude(
+        self,
+        key: jax.Array,
+        engine: PointEngine,
+        mixture: Mixture,
+        point: Draws,
+        X: np.ndarray,
+        original: Any,
+        weight: np.ndarray | None,
+        units: Units,
+        *,
+        hard: bool,
+    ) -> None:
+        """Draw around the point fit if asked for, and set `clustering_`."""
+        draws = None
+        if self.uncertainty is not None:
+            draws = Bootstrap(engine, self.num_draws).run(
+                key,
+                mixture,
+                X,
+                sample_weight=weight,
+                start=point,
+                units=units,
+                progress=getattr(self, "_progress", None),
+            )
+        imprecise = bool(np.any(np.asarray(point.flags.get("imprecise", False))))
+        # A fit that float32 could not tell apart was redone, and is scored, in double precision.
+        wide = bool(np.any(np.asarray(point.flags.get("widened", False))))
+        self.clustering_ = Clustering(
+            mixture,
+            point,
+            draws,
+            units,
+            np.float64 if wide or imprecise else X.dtype,
+            self._features(X),
+            hard=hard,
+            kind=type(self).__name__,
+            training=Training(X, weight, row_names(original)),
+            settings={"standardize": int(self.standardize)},
+        )
+
+    @property
+    def posterior_(self) -> xr.DataTree:
+        """Everything the fit says, as one `xarray.DataTree`; see `Clustering.tree`."""
+        check_is_fitted(self, "clustering_")
+        return self.clustering_.tree
+
+    def _ask(self, X: Any) -> np.ndarray:
+        check_is_fitted(self, "clustering_")
+        return self._validate(X, reset=False)
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Cluster of each row.
+
+        Parameters
+        ----------
+        X : (n, d) array or data frame
+
+        Returns
+        -------
+        (n,) int32 ndarray
+        """
+        return self.clustering_.predict(self._ask(X))
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Probability that each row belongs to each cluster, averaged over draws.
+
+        Parameters
+        ----------
+        X : (n, d) array or data frame
+
+        Returns
+        -------
+        (n, k) ndarray
+            Rows sum to one.
+        """
+        X = self._ask(X)
+        return self.clustering_.predict_proba(X).astype(X.dtype, copy=False)
+
+    def membership(self, X: Any, level: float = 0.9, *, to: int | None = None) -> xr.Dataset:
+        """How probable and how close each row is to each cluster; see `Clustering.membership`."""
+        rows = self._ask(X)
+        answer = self.clustering_.membership(rows, level, to=to)
+        index = row_names(X)
+        return answer if index is None else answer.assign_coords(obs=index)
+
+    def scorecard(self, X: Any, level: float = 0.9, *, to: int | None = None) -> Any:
+        """`membership` as a flat table in the caller's library; see `Clustering.scorecard`."""
+        from bayesclust.posterior.scorecard import table
+
+        return table(self.membership(X, level, to=to), X)
+
+    def summary(self) -> Any:
+        """One line per cluster, see `Clustering.summary`."""
+        check_is_fitted(self, "clustering_")
+        return self.clustering_.summary()
+
+    def diagnose(self) -> list[str]:
+        """What is doubtful about the fit, in sentences."""
+        check_is_fitted(self, "clustering_")
+        return self.clustering_.diagnose()
+
+    def standard_errors(self) -> xr.Dataset:
+        """Standard error of every parameter from the draws."""
+        check_is_fitted(self, "clustering_")
+        return self.clustering_.standard_errors()
+
+    def save(self, path: Any) -> None:
+        """Write the fit to a netCDF file that `bayesclust.load` reads."""
+        check_is_fitted(self, "clustering_")
+        self.clustering_.save(path)
+
+
+def native(X: Any) -> Any:
+    """Data frames that scikit-learn does not know, as pandas."""
+    if hasattr(X, "__array__") and not hasattr(X, "columns"):
+        return np.asarray(X) if isinstance(X, jax.Array) else X
+    frame = nw.from_native(X, eager_only=True, pass_through=True)
+    if isinstance(frame, nw.DataFrame) and frame.implementation.is_pyarrow():
+        return frame.to_pandas()
+    return X
+
+
+def warn_unconverged(message: str) -> None:
+    """A ConvergenceWarning at the caller of `fit`."""
+    warnings.warn(message, ConvergenceWarning, stacklevel=3)
+
+
+def warn_short(X: np.ndarray, weight: np.ndarray | None, k: int) -> None:
+    """Say how many distinct rows there are where they are fewer than clusters."""
+    rows = X if weight is None else X[weight > 0]
+    distinct = len(np.unique(rows, axis=0))
+    warnings.warn(
+        f"Number of distinct clusters ({distinct}) found smaller than n_clusters ({k}): there "
+        f"are only {distinct} distinct rows; use n_clusters={distinct} or fewer",
+        ConvergenceWarning,
+        stacklevel=3,
+    )

@@ -1,0 +1,42 @@
+"""The only table of strings: what names in estimator parameters stand for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bayesclust.engines.starts import KMeansStart, RandomResponsibilities, SeededStart
+from bayesclust.families import (
+    DiagonalGaussian,
+    FullGaussian,
+    SphericalGaussian,
+    TiedGaussian,
+)
+from bayesclust.kmeans.seeding import greedy, random_rows
+
+SEEDINGS: dict[str, Any] = {"k-means++": greedy, "random": random_rows}
+
+COVARIANCES: dict[str, Any] = {
+    "full": FullGaussian,
+    "tied": TiedGaussian,
+    "diag": DiagonalGaussian,
+    "spherical": SphericalGaussian,
+}
+
+STARTS: dict[str, Any] = {
+    "kmeans": KMeansStart(),
+    "k-means++": SeededStart(greedy),
+    "random_from_data": SeededStart(random_rows),
+    "random": RandomResponsibilities(),
+}
+
+UNCERTAINTIES = ("bootstrap",)
+
+
+def look_up(table: dict[str, Any], name: Any, parameter: str) -> Any:
+    """What a name stands for; a ValueError that lists the names if it is none of them."""
+    try:
+        return table[name]
+    except (KeyError, TypeError):
+        raise ValueError(
+            f"{parameter}={name!r} is not known: give one of {sorted(table)}"
+        ) from None

@@ -1,0 +1,250 @@
+"""K-means with memberships, in scikit-learn's language."""
+
+from __future__ import annotations
+
+from numbers import Integral, Real
+from typing import Any, ClassVar
+
+import numpy as np
+from sklearn.base import ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin
+from sklearn.utils._param_validation import Interval, StrOptions
+
+from bayesclust import kmeans
+from bayesclust.engines.hard import Lloyd
+from bayesclust.estimators import _names
+from bayesclust.estimators._base import Clusterer, warn_short, warn_unconverged
+from bayesclust.families.spherical import SphericalGaussian
+from bayesclust.mixture import Mixture
+
+CHEAP = 2_000_000
+"""Multiply-adds per sweep up to which ``n_init="auto"`` makes ten starts."""
+
+
+class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Clusterer):
+    """K-means clustering that also says how probable each membership is.
+
+    Lloyd's algorithm on all cores, with exactly `n_clusters` non-empty clusters whenever there
+    are that many distinct rows. Memberships are ``softmax(-lambda m / (m + 1) d^2)`` over the
+    squared distances ``d^2`` to clusters of ``m`` rows, with the inverse temperature ``lambda``
+    learned from the data (Rigon, Herring & Dunson 2023).
+
+    Parameters
+    ----------
+    n_clusters : int
+    init : {"k-means++", "random"} or (n_clusters, d) array
+        How the first centres are found; given centres keep their order, otherwise clusters are
+        numbered by their centres' columns, first column first.
+    n_init : int or "auto"
+        Number of starts, the one of least inertia is kept. "auto": ten for small data, else one.
+    max_iter : int
+    tol : float
+        Relative to the mean column variance: stop when the squared moves of the centres sum to
+        less. 0: stop when no assignment changes.
+    standardize : bool
+        Divide columns by their standard deviation inside the fit. Centres are still reported in
+        the units of `X`; distances and inertia are in standard deviations.
+    uncertainty : {None, "bootstrap"}
+        "bootstrap": refit under random row weights, so that memberships come with intervals.
+        They under-cover the truth where clusters overlap, because each refit still assigns rows
+        hard; a `GaussianMixture` does better there.
+    num_draws : int
+        Number of refits.
+    history : bool
+        Keep the centres of every step in `history_`.
+    seeding_rows : int, optional
+        Seed on a random subsample of so many rows, for huge data.
+    random_state : int, RandomState or None
+
+    Attributes
+    ----------
+    cluster_centers_ : (n_clusters, d) ndarray
+    labels_ : (n,) int32 ndarray
+        Nearest centre of each training row.
+    inertia_ : float
+        Weighted sum of squared distances to the nearest centre.
+    n_iter_ : int
+    objectives_ : ndarray
+        Inertia of every start.
+    temperature_ : float
+        The inverse temperature lambda, per unit of squared distance.
+    history_ : (n_iter_ + 1, n_clusters, d) ndarray
+        With ``history=True``: the centres before the first and after every step.
+    clustering_ : Clustering
+    n_features_in_ : int
+    feature_names_in_ : ndarray
+
+    References
+    ----------
+    T. Rigon, A. H. Herring and D. B. Dunson (2023), A generalized Bayes framework for
+        probabilistic clustering, Biometrika 110, 559-578.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from bayesclust import KMeans
+    >>> X = np.array([[0.0], [0.2], [9.8], [10.0]])
+    >>> km = KMeans(2, random_state=0).fit(X)
+    >>> km.cluster_centers_.ravel().tolist()
+    [0.1, 9.9]
+    >>> km.predict_proba(np.array([[5.0]])).round(2).tolist()
+    [[0.5, 0.5]]
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "n_clusters": [Interval(Integral, 1, None, closed="left")],
+        "init": [StrOptions(set(_names.SEEDINGS)), "array-like"],
+        "n_init": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
+        "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "tol": [Interval(Real, 0, None, closed="left")],
+        "standardize": ["boolean"],
+        "uncertainty": [StrOptions(set(_names.UNCERTAINTIES)), None],
+        "num_draws": [Interval(Integral, 2, None, closed="left")],
+        "history": ["boolean"],
+        "seeding_rows": [Interval(Integral, 1, None, closed="left"), None],
+        "random_state": ["random_state"],
+    }
+
+    def __init__(
+        self,
+        n_clusters: int = 8,
+        *,
+        init: Any = "k-means++",
+        n_init: Any = "auto",
+        max_iter: int = 300,
+        tol: float = 1e-4,
+        standardize: bool = False,
+        uncertainty: str | None = None,
+        num_draws: int = 200,
+        history: bool = False,
+        seeding_rows: int | None = None,
+        random_state: Any = None,
+    ) -> None:
+        self.n_clusters = n_clusters
+        self.init = init
+        self.n_init = n_init
+        self.max_iter = max_iter
+        self.tol = tol
+        self.standardize = standardize
+        self.uncertainty = uncertainty
+        self.num_draws = num_draws
+        self.history = history
+        self.seeding_rows = seeding_rows
+        self.random_state = random_state
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags
+
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> KMeans:
+        """Cluster the rows.
+
+        Parameters
+        ----------
+        X : (n, d) array or data frame
+        y : ignored
+        sample_weight : (n,) array, optional
+            Weight 2 equals the row twice, weight 0 its absence.
+
+        Returns
+        -------
+        self
+        """
+        self._validate_params()
+        rows = self._validate(X, reset=True)
+        self._enough_rows(rows, self.n_clusters, "n_clusters")
+        weight = self._weights(sample_weight, rows)
+        units = self._units(rows, weight)
+        init = given_or(_names.SEEDINGS, self.init, self.n_clusters, rows)
+        key = self._key()
+        n_init = self.n_init
+        if n_init == "auto":
+            n_init = 10 if rows.size * self.n_clusters <= CHEAP else 1
+        result = kmeans.fit(
+            key,
+            rows,
+            self.n_clusters,
+            sample_weight=weight,
+            init=init,
+            n_init=n_init,
+            max_iter=self.max_iter,
+            tol=self.tol,
+            history=self.history,
+            units=units,
+            seeding_rows=self.seeding_rows,
+        )
+        if result.short:
+            warn_short(rows, weight, self.n_clusters)
+        elif not result.converged and self.tol > 0:
+            warn_unconverged(
+                f"k-means was still moving after max_iter={self.max_iter} steps: raise max_iter "
+                "or tol"
+            )
+        self._report(result, rows, X, weight, units, key)
+        return self
+
+    def _report(
+        self, result: Any, rows: np.ndarray, X: Any, weight: Any, units: Any, key: Any
+    ) -> None:
+        engine = Lloyd(tol=self.tol, max_iter=self.max_iter)
+        point = engine.stand_for(result, rows, weight, units)
+        self.cluster_centers_ = np.asarray(result.centers)
+        self.labels_ = np.asarray(result.labels)
+        self.inertia_ = float(result.inertia)
+        self.n_iter_ = int(result.n_steps)
+        self.objectives_ = np.asarray(result.objectives)
+        self.temperature_ = float(point.stats["temperature"][0, 0])
+        if result.history is not None:
+            self.history_ = np.asarray(result.history)
+        mixture = Mixture(SphericalGaussian(), self.n_clusters)
+        self._conclude(key, engine, mixture, point, rows, X, weight, units, hard=True)
+
+    def fit_predict(self, X: Any, y: Any = None, sample_weight: Any = None) -> np.ndarray:
+        """Labels of the training rows, ``(n,)``."""
+        return self.fit(X, sample_weight=sample_weight).labels_
+
+    def fit_transform(self, X: Any, y: Any = None, sample_weight: Any = None) -> np.ndarray:
+        """Distances of the training rows to the centres, ``(n, n_clusters)``."""
+        return self.fit(X, sample_weight=sample_weight).transform(X)
+
+    def transform(self, X: Any) -> np.ndarray:
+        """Euclidean distance of each row to each centre.
+
+        Parameters
+        ----------
+        X : (n, d) array or data frame
+
+        Returns
+        -------
+        (n, n_clusters) ndarray
+            In the units of `X`, or in standard deviations with ``standardize=True``.
+        """
+        X = self._ask(X)
+        return self.clustering_.distances(X).astype(X.dtype, copy=False)
+
+    def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
+        """Minus the weighted sum of squared distances to the nearest centre."""
+        X = self._ask(X)
+        weight = self._weights(sample_weight, X)
+        nearest = self.clustering_.distances(X).astype(np.float64).min(axis=1) ** 2
+        return -float(nearest.sum() if weight is None else (weight * nearest).sum())
+
+    @property
+    def _n_features_out(self) -> int:
+        return self.cluster_centers_.shape[0]
+
+
+def given_or(table: dict[str, Any], init: Any, k: int, X: np.ndarray) -> Any:
+    """A seeding by name, or centres checked against the data."""
+    if isinstance(init, str):
+        return _names.look_up(table, init, "init")
+    centers = np.asarray(init, dtype=X.dtype)
+    if centers.shape != (k, X.shape[1]):
+        raise ValueError(
+            f"The shape of the initial centers {centers.shape} does not match the number of "
+            f"clusters and columns ({k}, {X.shape[1]}): init must be (n_clusters, d) centres or "
+            f"one of {sorted(table)}"
+        )
+    if not np.isfinite(centers).all():
+        raise ValueError("init holds NaN or infinity: give finite centres")
+    return centers

@@ -1,0 +1,506 @@
+"""A fitted clustering: the answers it gives, over one `DataTree`."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from bayesclust._version import __version__
+from bayesclust.core.chunks import chunk_size, map_rows
+from bayesclust.core.linalg import squared_distance
+from bayesclust.core.units import Units
+from bayesclust.draws import Draws
+from bayesclust.mixture import Mixture
+from bayesclust.posterior import membership as membership_
+from bayesclust.posterior import tree as tree_
+from bayesclust.posterior.align import Alignment, align, overlaps
+from bayesclust.posterior.margin import margins
+from bayesclust.posterior.membership import Model
+from bayesclust.posterior.store import save
+
+REFERENCE_ROWS = 4096
+"""Training rows whose log densities are kept for ranks; all of them up to this many."""
+
+ALIGNMENT_ROWS = 1000
+
+LOG_LIKELIHOOD_SIZE = 1_000_000
+"""Most numbers of the `log_likelihood` group."""
+
+
+class Training(NamedTuple):
+    """The rows of the fit, held by reference until the tree has been built.
+
+    Attributes
+    ----------
+    X : (n, d) ndarray
+    sample_weight : (n,) ndarray or None
+    index : sequence or None
+        Row names.
+    """
+
+    X: np.ndarray
+    sample_weight: np.ndarray | None
+    index: Any
+
+
+class Clustering:
+    """What a fit says of rows, seen and new.
+
+    Attributes
+    ----------
+    mixture : Mixture
+    point : Draws
+        The point fit: one draw, in the user's units.
+    draws : Draws or None
+        Aligned draws around it, if there are any.
+    units : Units
+        Between the user's units and the fit's.
+    dtype : dtype
+        Of all arithmetic on rows.
+    features : list of str
+    hard : bool
+        Clusters are cells of nearest centres (k-means).
+    kind : str
+        Name of the estimator.
+    settings : dict
+        What else to keep with a saved model.
+    """
+
+    def __init__(
+        self,
+        mixture: Mixture,
+        point: Draws,
+        draws: Draws | None,
+        units: Units,
+        dtype: Any,
+        features: Sequence[str],
+        *,
+        hard: bool,
+        kind: str,
+        alignment: Alignment | None = None,
+        training: Training | None = None,
+        reference: np.ndarray | None = None,
+        groups: dict[str, xr.Dataset] | None = None,
+        settings: dict[str, Any] | None = None,
+    ) -> None:
+        self.mixture = mixture
+        self.point = point if groups is not None else _as_stored(point)
+        self.units = units
+        self.dtype = np.dtype(dtype)
+        self.features = [str(f) for f in features]
+        self.hard = hard
+        self.kind = kind
+        self.settings = settings or {}
+        self.draws = draws if draws is None or groups is not None else _as_stored(draws)
+        self.alignment = alignment
+        self._training = training
+        self._reference = reference
+        self._groups = groups or {}
+        self._tree: xr.DataTree | None = None
+        if draws is not None and alignment is None:
+            assert training is not None
+            step = max(1, len(training.X) // ALIGNMENT_ROWS)
+            rows = units.inward(training.X[::step].astype(self.dtype, copy=False))
+            raw = self._model(self.draws)
+            plug = self.point_model
+            with jax.enable_x64(self.dtype == np.float64):
+                own, overlap = overlaps(
+                    mixture,
+                    ({n: v[0] for n, v in plug.params.items()}, plug.log_weights[0]),
+                    (raw.params, raw.log_weights),
+                    rows,
+                )
+            self.draws, self.alignment = align(
+                self.draws, mixture.family, own, overlap
+            )
+
+    # -- the model ---------------------------------------------------------------------------
+
+    def _model(self, draws: Draws) -> Model:
+        flat = {n: np.asarray(v).reshape(-1, *np.shape(v)[2:]) for n, v in draws.params.items()}
+        log_weights = np.asarray(draws.log_weights).reshape(-1, draws.k)
+        return Model.of(self.mixture, flat, log_weights, self.units, self.dtype)
+
+    @functools.cached_property
+    def point_model(self) -> Model:
+        """The point fit, ready to score rows."""
+        return self._model(self.point)
+
+    @functools.cached_property
+    def model(self) -> Model:
+        """All draws, ready to score rows; the point fit if there are none."""
+        return self.point_model if self.draws is None else self._model(self.draws)
+
+    @property
+    def n_clusters(self) -> int:
+        """Number of clusters."""
+        return self.mixture.k
+
+    # -- answers per row ---------------------------------------------------------------------
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Cluster of each row, ``(n,)`` int32.
+
+        The nearest centre for k-means, else the most probable cluster, averaged over draws.
+        """
+        X = self._rows(X)
+        if self.hard:
+            return self._by_distance(_nearest, X)
+        return membership_.labels(self.model, X)
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Membership probabilities ``(n, k)``, averaged over draws."""
+        return membership_.probabilities(self.model, self._rows(X))
+
+    def distances(self, X: Any) -> np.ndarray:
+        """Euclidean distance of each row to each centre, ``(n, k)``.
+
+        In the user's units, or in standard deviations where the fit standardized the columns.
+        """
+        return self._by_distance(_distances, self._rows(X)) * self._unit
+
+    def log_density(self, X: Any) -> np.ndarray:
+        """Log mixture density of each row, ``(n,)``, averaged over draws before the logarithm."""
+        return membership_.log_density(self.model, self._rows(X))
+
+    def membership(
+        self,
+        X: Any,
+        level: float = 0.9,
+        *,
+        to: int | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> xr.Dataset:
+        """How probable and how close each row is to each cluster, and how firmly that is known.
+
+        Parameters
+        ----------
+        X : (n, d) array or data frame
+        level : float
+            Mass of the interval `lower` to `upper`, between 0 and 1.
+        to : int, optional
+            Cluster to measure `margin` to; default: the runner-up of each row.
+        progress : callable, optional
+            Called as ``progress(rows_done, n)``.
+
+        Returns
+        -------
+        xarray.Dataset
+            Dimensions (obs, cluster): `probability`, `lower`, `upper`, `tail_probability`;
+            (obs,): `cluster`, `entropy`, `entropy_overlap`, `entropy_ignorance`, `log_density`,
+            `density_rank`, `margin`, `vote_share`. Columns that need several draws are NaN for a
+            point fit.
+
+        Raises
+        ------
+        ValueError
+            If `level` is not between 0 and 1 or `to` is no cluster.
+        """
+        if not 0 < level < 1:
+            raise ValueError(f"level={level!r} must lie between 0 and 1, e.g. level=0.9")
+        k = self.n_clusters
+        if to is not None and not 0 <= to < k:
+            raise ValueError(f"to={to!r} is no cluster: give one of 0 .. {k - 1}")
+        index = row_names(X)
+        X = self._rows(X)
+        out = membership_.membership(self.model, X, level, progress)
+        out["density_rank"] = self._rank(out["log_density"])
+        out["margin"] = self._margin(X, out["probability"], out["cluster"], to)
+        data = {
+            name: (("obs", "cluster") if v.ndim == 2 else ("obs",), v)
+            for name, v in out.items()
+            if name != "cluster"
+        }
+        data["label"] = (("obs",), out["cluster"])
+        obs = np.arange(len(X)) if index is None else index
+        dataset = xr.Dataset(data, coords={"obs": obs, "cluster": np.arange(k)})
+        dataset.attrs["level"] = level
+        return dataset
+
+    def scorecard(
+        self, X: Any, level: float = 0.9, *, to: int | None = None, progress: Any = None
+    ) -> Any:
+        """`membership` as a flat table with one line per row, for each row's own cluster.
+
+        Returns
+        -------
+        data frame
+            In the library of `X` if it is a data frame, else pandas; the columns `cluster`,
+            `probability`, `lower`, `upper`, `entropy`, `entropy_overlap`, `entropy_ignorance`,
+            `tail_probability`, `log_density`, `density_rank`, `margin`, `vote_share`, and
+            `probability_0` .. for every cluster.
+        """
+        from bayesclust.posterior.scorecard import table
+
+        return table(self.membership(X, level, to=to, progress=progress), X)
+
+    def _rows(self, X: Any) -> np.ndarray:
+        from bayesclust.posterior.scorecard import as_numpy
+
+        X = as_numpy(X, self.features)
+        if X.dtype != np.float32:
+            X = X.astype(np.float64, copy=False)
+        return X
+
+    def _by_distance(self, call: Any, X: np.ndarray) -> np.ndarray:
+        centers = self.point_model.params["mean"][0]
+        dtype = self.dtype
+        with jax.enable_x64(dtype == np.float64):
+            size = chunk_size(2 * centers.size + X.shape[1])
+            bound = functools.partial(call, centers)
+            return map_rows(bound, X.astype(dtype, copy=False), self.units, size)
+
+    @property
+    def _unit(self) -> float:
+        scale = self.units.scale
+        return float(scale[0]) if np.all(scale == scale[0]) else 1.0
+
+    def _rank(self, log_density: np.ndarray) -> np.ndarray:
+        reference = self.reference
+        if not len(reference):
+            return np.full(len(log_density), np.nan)
+        rank = np.searchsorted(reference, log_density.astype(np.float64), side="right")
+        return rank / len(reference)
+
+    def _margin(self, X: np.ndarray, p: np.ndarray, label: np.ndarray, to: int | None) -> Any:
+        if self.n_clusters == 1:
+            return np.full(len(X), np.inf)
+        own = self._by_distance(_nearest, X) if self.hard else label
+        if to is not None:
+            other = np.full(len(X), to, np.int32)
+        elif self.hard:
+            gaps = self._by_distance(_distances, X)
+            gaps[np.arange(len(X)), own] = np.inf
+            other = gaps.argmin(axis=1).astype(np.int32)
+        else:
+            rest = p.copy()
+            rest[np.arange(len(X)), own] = -1
+            other = rest.argmax(axis=1).astype(np.int32)
+        return margins(self.point_model, X, own, other, hard=self.hard)
+
+    @property
+    def reference(self) -> np.ndarray:
+        """Sorted log densities of (some of) the training rows, to rank others among."""
+        if self._reference is None:
+            if self._training is None:
+                return np.zeros(0)
+            X, weight, _ = self._training
+            if weight is not None:
+                X = X[np.asarray(weight) > 0]
+            step = -(-len(X) // REFERENCE_ROWS)
+            densities = membership_.log_density(self.model, X[::step])
+            self._reference = np.sort(densities.astype(np.float64))
+        return self._reference
+
+    # -- answers about the clusters ------------------------------------------------------------
+
+    @property
+    def tree(self) -> xr.DataTree:
+        """Everything as one `xarray.DataTree`, built when first read.
+
+        Groups: `posterior`, `sample_stats`, `point_estimate`, `optimization`, `constant_data`;
+        `alignment` where there are draws; of the training rows, as long as they are at hand,
+        `membership`, `observed_data` and, if small, `log_likelihood`.
+        """
+        if self._tree is None:
+            self._tree = xr.DataTree.from_dict(
+                {"/": xr.Dataset(attrs=self._attrs()), **self._datasets()}
+            )
+            self._training = None
+        return self._tree
+
+    def _attrs(self) -> dict[str, Any]:
+        return {
+            "bayesclust_version": __version__,
+            "kind": self.kind,
+            "family": type(self.mixture.family).__name__,
+            "n_clusters": self.mixture.k,
+            "dtype": self.dtype.name,
+            "hard": int(self.hard),
+            "has_draws": int(self.draws is not None),
+            **self.settings,
+        }
+
+    def _datasets(self) -> dict[str, xr.Dataset]:
+        family, features = self.mixture.family, self.features
+        draws = self.point if self.draws is None else self.draws
+        groups = {
+            "posterior": tree_.parameters(family, draws, features),
+            "sample_stats": tree_.statistics(draws),
+            "point_estimate": tree_.parameters(family, self.point, features, point=True),
+            "point_stats": tree_.statistics(self.point),
+            "optimization": tree_.optimization(self.point),
+            "constant_data": xr.Dataset(
+                {
+                    "shift": (("feature",), self.units.shift),
+                    "scale": (("feature",), self.units.scale),
+                    "reference_log_density": (("reference",), self.reference),
+                },
+                coords={"feature": features},
+            ),
+        }
+        if self.alignment is not None:
+            groups["alignment"] = tree_.alignment(*self.alignment)
+        if self._training is not None:
+            groups |= self._row_groups(self._training)
+        return {**groups, **self._groups}
+
+    def _row_groups(self, training: Training) -> dict[str, xr.Dataset]:
+        X, weight, index = training
+        obs = np.arange(len(X)) if index is None else index
+        groups = {
+            "membership": self.membership(X).assign_coords(obs=obs),
+            "observed_data": xr.Dataset(
+                {"x": (("obs", "feature"), X)}, coords={"obs": obs, "feature": self.features}
+            ),
+        }
+        if weight is not None:
+            groups["observed_data"]["sample_weight"] = (("obs",), np.asarray(weight))
+        draws = self.point if self.draws is None else self.draws
+        if self.model.n_draws * len(X) <= LOG_LIKELIHOOD_SIZE:
+            value = membership_.log_likelihood(self.model, X)
+            groups["log_likelihood"] = xr.Dataset(
+                {"x": ((*tree_.DRAW, "obs"), value.reshape(*draws.shape, -1))},
+                coords={
+                    "chain": np.arange(draws.shape[0]),
+                    "draw": np.arange(draws.shape[1]),
+                    "obs": obs,
+                },
+                attrs={"sample_dims": list(tree_.DRAW)},
+            )
+        return groups
+
+    @property
+    def labels(self) -> np.ndarray:
+        """Most probable cluster of each training row, ``(n,)``."""
+        groups = self.tree
+        if "membership" not in groups.children:
+            raise ValueError("this clustering holds no training rows: call predict(X)")
+        return np.asarray(groups["membership"]["label"])
+
+    def standard_errors(self) -> xr.Dataset:
+        """Standard deviation of every parameter over the draws, by cluster.
+
+        Raises
+        ------
+        ValueError
+            If the fit has no draws.
+        """
+        if self.draws is None:
+            raise ValueError("a point fit has no standard errors: fit with uncertainty='bootstrap'")
+        return self.tree["posterior"].dataset.std(list(tree_.DRAW), ddof=1)
+
+    def summary(self) -> pd.DataFrame:
+        """One line per cluster: weight, centre in the user's units, how sure its members are.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Columns `weight` (share of the mixture), `size` (training rows of that label),
+            `probability` (their mean membership), the centre by feature and, where there are
+            draws, its standard error as ``se(feature)``. Columns that need the training rows are
+            missing where the model was fitted elsewhere and saved without them.
+        """
+        groups = self.tree
+        point = groups["point_estimate"].dataset
+        out = pd.DataFrame(index=pd.RangeIndex(self.n_clusters, name="cluster"))
+        if "membership" in groups.children:
+            member = groups["membership"].dataset
+            label = np.asarray(member["label"])
+            size = np.bincount(label, minlength=self.n_clusters)
+            best = np.asarray(member["probability"]).max(axis=1)
+            total = np.bincount(label, weights=best, minlength=self.n_clusters)
+            out["size"] = size
+            out["probability"] = total / np.maximum(size, 1)
+        out["weight"] = np.asarray(point["weights"])
+        for j, feature in enumerate(self.features):
+            out[feature] = np.asarray(point["mean"])[:, j]
+        if self.draws is not None:
+            error = np.asarray(self.standard_errors()["mean"])
+            for j, feature in enumerate(self.features):
+                out[f"se({feature})"] = error[:, j]
+        return out
+
+    def diagnose(self) -> list[str]:
+        """What is doubtful about the fit, in sentences; empty if nothing is."""
+        said = []
+        flags = self.point.flags
+        if not bool(np.all(flags.get("converged", True))):
+            said.append("The fit stopped before it converged: raise max_iter or tol.")
+        floored = int(np.max(flags.get("floored", 0)))
+        if floored:
+            said.append(
+                f"{floored} of {self.n_clusters} components have no spread of their own in some "
+                "direction and are held up by reg_covar: use fewer components, drop constant or "
+                "collinear columns, or raise reg_covar."
+            )
+        if bool(np.any(flags.get("short", False))):
+            said.append("There are fewer distinct rows than clusters: use fewer clusters.")
+        if self.alignment is not None:
+            low = float(np.mean(self.alignment.confidence < 0.7))
+            if low > 0.05:
+                said.append(
+                    f"{low:.0%} of the draws do not match the point fit cluster by cluster: read "
+                    "memberships of rows, not parameters of clusters."
+                )
+        if self.draws is not None:
+            stuck = 1 - float(np.mean(self.draws.flags.get("converged", True)))
+            if stuck > 0.01:
+                said.append(f"{stuck:.0%} of the refits stopped before they converged.")
+        return said
+
+    def save(self, path: Any) -> None:
+        """Write the clustering to a netCDF file; `bayesclust.load` reads it back.
+
+        Parameters
+        ----------
+        path : str or path-like
+            Written whole or not at all.
+        """
+        save(self, path)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Pickles keep what scoring needs, not the training rows.
+        state = {n: v for n, v in self.__dict__.items() if n not in ("model", "point_model")}
+        return {**state, "_reference": self.reference, "_training": None, "_tree": None}
+
+    def __repr__(self) -> str:
+        c, s = (self.point if self.draws is None else self.draws).shape
+        draws = "point fit" if self.draws is None else f"{c} x {s} draws"
+        return f"Clustering({self.kind}, {self.n_clusters} clusters, {draws})"
+
+
+def _as_stored(draws: Draws) -> Draws:
+    """Draws with the log weights that a file holding the weights gives back."""
+    with np.errstate(divide="ignore"):
+        log_weights = np.log(np.exp(np.asarray(draws.log_weights)))
+    return dataclasses.replace(draws, log_weights=log_weights)
+
+
+def row_names(X: Any) -> Any:
+    """Index of a pandas frame, as names of rows; None for anything else."""
+    index = getattr(X, "index", None)
+    if index is None or callable(index):
+        return None
+    if getattr(index, "nlevels", 1) > 1 or index.dtype.kind not in "iufOUT":
+        index = index.map(str)
+    return np.asarray(index)
+
+
+@jax.jit
+def _distances(centers: Any, x: Any) -> Any:
+    return jax.numpy.sqrt(squared_distance(x.T, centers)).T
+
+
+@jax.jit
+def _nearest(centers: Any, x: Any) -> Any:
+    from bayesclust.core.assign import winner
+
+    return winner(-squared_distance(x.T, centers))[0]
