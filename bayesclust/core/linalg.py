@@ -22,6 +22,34 @@ def outer_sum(a: Array, b: Array) -> Array:
     return lax.dot_general(a, b, (((1,), (1,)), ((), ())), precision=PRECISION)
 
 
+SCATTER = 32
+"""Groups from which adding rows one by one beats a matrix product with indicators on a CPU."""
+
+
+def tally(x: Array, weight: Array, label: Array, k: int) -> tuple[Array, Array]:
+    """Weighted sums and counts of a block's rows by label.
+
+    Parameters
+    ----------
+    x : (d, b) array
+    weight : (b,) array
+    label : (b,) int array
+
+    Returns
+    -------
+    sums : (k, d) array
+    counts : (k,) array
+    """
+    if k > SCATTER and jax.default_backend() == "cpu":
+        rows = jnp.concatenate([weight * x, weight[None]]).T
+        total = jnp.zeros((k, rows.shape[1]), x.dtype)
+        total = total.at[label].add(rows, mode="promise_in_bounds")
+        return total[:, :-1], total[:, -1]
+    index = jnp.arange(k, dtype=jnp.int32)[:, None]
+    share = jnp.where(index == label, weight, 0)
+    return outer_sum(share, x), jnp.sum(share, axis=1)
+
+
 def half_squared_distance(x: Array, centers: Array, *, direct: bool) -> Array:
     """Half the squared distance of each row to each centre, short of a term of the row alone.
 

@@ -18,13 +18,13 @@ import numpy as np
 from bayesclust._pytree import pytree
 from bayesclust._typing import Array
 
-TILE_FLOATS = 96 * 1024
+TILE_FLOATS = 48 * 1024
 """Numbers a CPU tile may hold, so that scores and rows of a block stay in the second-level cache."""
 
 ACCELERATOR_TILE_BYTES = 2 * 1024**3
 """On an accelerator one block is the whole data set while its tile stays below this."""
 
-MIN_BLOCK, MAX_BLOCK = 256, 8192
+MIN_BLOCK, MAX_BLOCK = 128, 8192
 
 
 @pytree

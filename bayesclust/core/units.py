@@ -8,13 +8,30 @@ import jax.numpy as jnp
 import numpy as np
 
 from bayesclust._typing import Array
+from bayesclust.core.rows import share
 
 
 class Units(NamedTuple):
-    """``internal = (user - shift) / scale``, both ``(d,)`` float64 on the host."""
+    """``internal = (user - shift) / scale``, both ``(d,)`` float64 on the host.
+
+    Attributes
+    ----------
+    shift, scale : (d,) ndarrays
+    second : (d,) ndarray or None
+        Mean squared deviation of the data's columns from `shift`, in the user's units, where
+        it is known: so that rows need be read for it only once.
+    """
 
     shift: np.ndarray
     scale: np.ndarray
+    second: np.ndarray | None = None
+
+    def variance(self, X: np.ndarray, sample_weight: np.ndarray | None) -> np.ndarray:
+        """Column variances of these data in the fit's units, ``(d,)``."""
+        second = self.second
+        if second is None:
+            second = moments(X, sample_weight)[1]
+        return second / self.scale**2
 
     def inward(self, X: np.ndarray) -> np.ndarray:
         """Rows in the fit's units, in the dtype of `X`."""
@@ -39,28 +56,31 @@ def moments(X: np.ndarray, sample_weight: np.ndarray | None = None) -> tuple[np.
     mean, variance : (d,) float64 ndarrays
     """
     n, d = X.shape
-    step = max(1, (1 << 18) // max(d, 1))
+    step = max(1, (1 << 16) // max(d, 1))
     w = None if sample_weight is None else np.asarray(sample_weight, np.float64)
     total = float(n) if w is None else float(w.sum())
     first = np.flatnonzero(w)[0] if w is not None else 0
     # Moments about one row: an offset as large as the rows themselves cancels at once.
     origin = X[first].astype(np.float64)
     low = X[first]
+    m = -(-n // step)
+    sums = np.zeros((2, m, d))
 
-    def part(start: int) -> tuple[np.ndarray, np.ndarray]:
-        y = X[start : start + step] - low
-        if w is None:
-            ones = np.ones(len(y), y.dtype)
-            s1, s2 = ones @ y, np.einsum("ij,ij->j", y, y)
-        else:
-            v = w[start : start + step].astype(y.dtype)
-            s1, s2 = v @ y, np.einsum("i,ij,ij->j", v, y, y)
-        return s1.astype(np.float64), s2.astype(np.float64)
+    def part(i: int) -> None:
+        y = X[i * step : (i + 1) * step] - low
+        v = np.ones(len(y), y.dtype) if w is None else w[i * step : (i + 1) * step].astype(y.dtype)
+        sums[0, i] = v @ y
+        wy = y if w is None else v[:, None] * y
+        # One matrix product beats a pass by columns where they are few.
+        sums[1, i] = np.diagonal(wy.T @ y) if d <= 16 else np.einsum("ij,ij->j", wy, y)
 
-    with np.errstate(over="ignore", invalid="ignore"):
-        parts = [part(start) for start in range(0, n, step)]
-    s1 = np.sum([p[0] for p in parts], axis=0) / total
-    s2 = np.sum([p[1] for p in parts], axis=0) / total
+    def parts(begin: int, end: int) -> None:
+        with np.errstate(over="ignore", invalid="ignore"):
+            for i in range(begin, end):
+                part(i)
+
+    share(parts, m, n * d)
+    s1, s2 = sums.sum(axis=1) / total
     return origin + s1, np.maximum(s2 - s1 * s1, 0.0)
 
 
@@ -76,7 +96,8 @@ def natural_units(X: np.ndarray, sample_weight: np.ndarray | None = None) -> Uni
     power = 0.0
     if np.isfinite(spread) and spread > 0:
         power = np.round(np.log2(spread))
-    return Units(shift, np.full(len(shift), 2.0**power))
+    second = variance + np.square(mean - shift)
+    return Units(shift, np.full(len(shift), 2.0**power), second)
 
 
 def standard_units(X: np.ndarray, sample_weight: np.ndarray | None = None) -> Units:
@@ -89,23 +110,24 @@ def standard_units(X: np.ndarray, sample_weight: np.ndarray | None = None) -> Un
     shift = mean.astype(X.dtype).astype(np.float64)
     noise = 4 * np.finfo(X.dtype).eps * np.abs(mean)
     sd = np.sqrt(variance)
-    return Units(shift, np.where(sd > noise, sd, 1.0))
+    second = variance + np.square(mean - shift)
+    return Units(shift, np.where(sd > noise, sd, 1.0), second)
 
 
 def column_spread(variance: np.ndarray, units: Units, dtype: Any) -> np.ndarray:
-    """Column standard deviations in the fit's units; 1 where a column is constant."""
-    sd = np.sqrt(variance) / units.scale
+    """Column standard deviations; 1 where a column is constant; all in the fit's units."""
+    sd = np.sqrt(variance)
     noise = 4 * np.finfo(dtype).eps * np.abs(units.shift) / units.scale
     return np.where(sd > noise, sd, 1.0).astype(dtype)
 
 
-def natural_units_traced(X: Array, share: Array) -> tuple[Array, Array, Array]:
+def natural_units_traced(X: Array, fraction: Array) -> tuple[Array, Array, Array]:
     """`natural_units` inside a program.
 
     Parameters
     ----------
     X : (n, d) array
-    share : (n,) array
+    fraction : (n,) array
         Weights that sum to one.
 
     Returns
@@ -115,8 +137,8 @@ def natural_units_traced(X: Array, share: Array) -> tuple[Array, Array, Array]:
     variance : (d,) array
         In the units of `X`.
     """
-    shift = jnp.sum(share[:, None] * (X - X[0]), axis=0) + X[0]
-    variance = jnp.sum(share[:, None] * jnp.square(X - shift), axis=0)
+    shift = jnp.sum(fraction[:, None] * (X - X[0]), axis=0) + X[0]
+    variance = jnp.sum(fraction[:, None] * jnp.square(X - shift), axis=0)
     widest = jnp.max(variance)
     # `exp2` rounds; a power of two is exact only when put together from its exponent.
     power = jnp.where(widest > 0, jnp.round(0.5 * jnp.log2(widest)), 0).astype(jnp.int32)

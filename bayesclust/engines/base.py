@@ -14,7 +14,6 @@ from bayesclust.core.rows import Rows, block_size, pack, pack_host
 from bayesclust.core.units import (
     Units,
     column_spread,
-    moments,
     natural_units,
     natural_units_traced,
 )
@@ -129,7 +128,7 @@ def pose(
         units = Units(shift, jnp.broadcast_to(scale, (d,)))  # type: ignore[arg-type]
         return Problem(rows, units, spread, jnp.sum(weight), n, d, X.dtype)
     units = units or natural_units(X, sample_weight)
-    _, variance = moments(X, sample_weight)
+    variance = units.variance(X, sample_weight)
     rows = pack_host(X, sample_weight, shift=units.shift, scale=units.scale, block=block)
     total = float(n) if sample_weight is None else float(np.sum(sample_weight, dtype=np.float64))
     return Problem(rows, units, column_spread(variance, units, X.dtype), total, n, d, X.dtype)

@@ -19,7 +19,7 @@ from bayesclust._pytree import pytree, static
 from bayesclust._typing import Array, Key, Params
 from bayesclust.core.loop import iterate
 from bayesclust.core.rows import Rows
-from bayesclust.core.units import Units, moments, natural_units
+from bayesclust.core.units import Units, natural_units
 from bayesclust.draws import Draws
 from bayesclust.engines.base import Fitted, PointEngine, traced
 from bayesclust.engines.em import one
@@ -86,7 +86,7 @@ class Lloyd(PointEngine):
         self, result: KMeansFit, X: np.ndarray, sample_weight: Any, units: Units
     ) -> Draws:
         """The mixture a k-means fit of these rows stands for."""
-        _, variance = moments(X, sample_weight)
+        variance = units.variance(X, sample_weight) * units.scale**2
         weight = len(X) if sample_weight is None else np.sum(sample_weight, dtype=float)
         common = bool(np.all(units.scale == units.scale[0]))
         scale = np.ones(len(units.scale)) if common else units.scale

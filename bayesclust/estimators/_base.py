@@ -18,7 +18,7 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
-from bayesclust.core.units import Units, moments, natural_units, standard_units
+from bayesclust.core.units import Units, natural_units, standard_units
 from bayesclust.draws import Draws
 from bayesclust.engines.base import PointEngine
 from bayesclust.engines.bootstrap import Bootstrap
@@ -67,8 +67,7 @@ class Clusterer(BaseEstimator):
         if self.standardize:
             return standard_units(X, weight)
         units = natural_units(X, weight)
-        _, variance = moments(X, weight)
-        sd = np.sqrt(variance)
+        sd = np.sqrt(units.second)
         noise = 4 * np.finfo(X.dtype).eps * np.abs(units.shift)
         varying = sd[sd > noise]
         if len(varying) > 1 and varying.max() > SCALE_RATIO * varying.min():

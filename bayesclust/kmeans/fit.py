@@ -16,7 +16,7 @@ from bayesclust._typing import Array, Key
 from bayesclust.core import rows as rows_
 from bayesclust.core.loop import iterate, over_parts, run, settle_all
 from bayesclust.core.rows import Rows, block_size, bucket, pack, pack_host, spread, unblock
-from bayesclust.core.units import Units, moments, natural_units, natural_units_traced
+from bayesclust.core.units import Units, natural_units, natural_units_traced
 from bayesclust.kmeans.lloyd import (
     Assigned,
     KMeansState,
@@ -205,8 +205,10 @@ def fit_host(
     seeds_from = rows
     if seeding_rows is not None and given is None and seeding_rows < n:
         seeds_from = _subsample(key, X, weight, max(seeding_rows, k), units, k)
-    _, variance = moments(X, weight)
-    absolute_tol = np.asarray(tol * np.mean(variance / units.scale**2), X.dtype)
+    variance = units.variance(X, weight)
+    absolute_tol = np.asarray(tol * np.mean(variance), X.dtype)
+    total = n if weight is None else np.sum(weight, dtype=np.float64)
+    square = np.asarray(total * np.sum(variance), X.dtype)
     work = n * k * d
     result = None
     for direct in (True,) if work <= DIRECT_WORK else (False, True):
@@ -220,6 +222,7 @@ def fit_host(
             n_init=n_init,
             max_iter=max_iter,
             tol=absolute_tol,
+            square=square,
             work=work,
             direct=direct,
             history=history,
@@ -267,9 +270,12 @@ def fit_rows(
     work: int,
     direct: bool,
     history: bool,
+    square: Any = None,
 ) -> KMeansFit:
     """Fit packed rows in their own units; one program if small, else all cores step by step."""
     trace_length = bucket(max_iter)
+    if square is None:
+        square = _total_square(rows)
     if work < rows_.PARALLEL_WORK or isinstance(rows.x, jax.core.Tracer):
         result, seeds = _fit_program(
             key,
@@ -286,13 +292,13 @@ def fit_rows(
         )
     else:
         result, seeds = _fit_driven(
-            key, rows, seeds_from, given, tol, max_iter, k, n_init, seeding, direct, trace_length,
-            work,
+            key, rows, seeds_from, given, LloydStep(tol, square, direct), max_iter, k, n_init,
+            seeding, trace_length, work,
         )
     if not history:
         return result
     path = [seeds]
-    algorithm = LloydStep(tol, _total_square(rows), direct)
+    algorithm = LloydStep(tol, square, direct)
     run(
         algorithm,
         KMeansState.start(seeds, trace_length),
@@ -351,7 +357,8 @@ def _fit_program(
     def mend(carry: tuple[KMeansState, Assigned]) -> tuple[KMeansState, Assigned]:
         state, assigned = carry
         state = settle_all(algorithm, _emptied(state, assigned), rows)
-        return state, assign_rows(state.centers, rows, direct=direct)
+        # By differences: expanded, a centre on a row may tie with its neighbour for ever.
+        return state, assign_rows(state.centers, rows, direct=True)
 
     state, assigned = lax.while_loop(going, mend, (state, assigned))
     return _result(state, assigned, objectives, algorithm), best.seeds
@@ -362,24 +369,23 @@ def _fit_driven(
     rows: Rows,
     seeds_from: Rows,
     given: Array | None,
-    tol: Any,
+    algorithm: LloydStep,
     max_iter: int,
     k: int,
     n_init: int,
     seeding: Seeding | None,
-    direct: bool,
     trace_length: int,
     work: int,
 ) -> tuple[KMeansFit, Array]:
     """The same from the host, every sweep shared by all cores or devices."""
-    algorithm = LloydStep(tol, _total_square(rows), direct)
+    direct = algorithm.direct
     parts = spread(rows, work)
     best: Start | None = None
     objectives = []
     for key_start in jax.random.split(key, n_init) if n_init > 1 else [key]:
         seeds = given
         if seeding is not None:
-            seeds = _seed_program(seeding, key_start, seeds_from, k, direct)
+            seeds = seed_program(seeding, key_start, seeds_from, k, direct)
         assert seeds is not None
         state = run(
             algorithm, KMeansState.start(seeds, trace_length), rows, max_iter, work=work
@@ -394,14 +400,16 @@ def _fit_driven(
             best = Start(state, objective, seeds)
     assert best is not None
     state = _in_order(best.state) if seeding is not None else best.state
+    exact = direct
     while True:
         assigned = _merge(
-            over_parts(functools.partial(_assign_program, direct=direct), state.centers, parts),
+            over_parts(functools.partial(_assign_program, direct=exact), state.centers, parts),
             parts,
         )
         if bool(state.short) or bool(jnp.all(assigned.counts > 0)):
             break
         state = _settle_program(algorithm, _emptied(state, assigned), rows)
+        exact = True  # expanded, a centre on a row may tie with its neighbour for ever
     return _result(state, assigned, jnp.stack(objectives), algorithm), best.seeds
 
 
@@ -455,7 +463,7 @@ def seed(seeding: Seeding, key: Key, rows: Rows, k: int, direct: bool) -> Array:
     return seeding(key, rows, k)
 
 
-_seed_program = jax.jit(seed, static_argnums=(0, 3, 4))
+seed_program = jax.jit(seed, static_argnums=(0, 3, 4))
 _total_square = jax.jit(total_square)
 _settle_program = jax.jit(settle_all)
 
@@ -567,7 +575,7 @@ def seed_host(
     rows = _subsample(key, X, weight, size, units, k)
     best: tuple[float, Array] | None = None
     for key_start in jax.random.split(key, n_init):
-        centers = _seed_program(init, key_start, rows, k, True)
+        centers = seed_program(init, key_start, rows, k, True)
         inertia = float(_assign_program(centers, rows, direct=True).inertia)
         if best is None or inertia < best[0]:
             best = inertia, centers

@@ -16,10 +16,10 @@ import jax.numpy as jnp
 from bayesclust._pytree import pytree, static
 from bayesclust._typing import Array
 from bayesclust.core import assign
-from bayesclust.core.linalg import half_squared_distance, matmul, outer_sum, squared_distance
+from bayesclust.core.linalg import half_squared_distance, squared_distance, tally
 from bayesclust.core.loop import Algorithm, record
 from bayesclust.core.rows import Rows
-from bayesclust.core.sweep import add_up, sweep
+from bayesclust.core.sweep import add_up
 
 
 @pytree
@@ -106,12 +106,14 @@ class LloydStep(Algorithm):
         return -2 * value if self.direct else jnp.maximum(self.square - 2 * value, 0)
 
     def sweep(self, state: KMeansState, rows: Rows) -> Any:
-        return sweep(
-            rows,
-            lambda x: -half_squared_distance(x, state.centers, direct=self.direct),
-            assign.hard,
-            lambda x, resp: (outer_sum(resp, x), jnp.sum(resp, axis=1)),
-        )
+        k = state.centers.shape[0]
+
+        def block(x: Array, weight: Array, i: Array) -> Any:
+            scores = -half_squared_distance(x, state.centers, direct=self.direct)
+            label, value = assign.winner(scores)
+            return tally(x, weight, label, k), jnp.sum(weight * value)
+
+        return add_up(rows, block)
 
     def update(self, state: KMeansState, stats: Any) -> KMeansState:
         (sums, counts), value = stats
@@ -203,18 +205,19 @@ def assign_rows(centers: Array, rows: Rows, *, direct: bool) -> Assigned:
         labels, counts, inertia = carry
         x, weight = rows.x[i], rows.weight[i]
         label, _ = assign.winner(-half_squared_distance(x, centers, direct=direct))
-        resp = (index == label).astype(x.dtype)
-        # Kept apart, so that the sum of squares does not cancel.
-        gap = x - matmul(centers.T, resp)
-        inertia = inertia + jnp.sum(weight * jnp.sum(gap * gap, axis=0))
-        return labels.at[i].set(label), counts + jnp.sum(resp * weight, axis=1), inertia
+        # By differences, so that the sum of squares does not cancel.
+        gap = x - centers[label].T
+        inertia = inertia.at[i].set(jnp.sum(weight * jnp.sum(gap * gap, axis=0)))
+        share = jnp.where(index == label, weight, 0)
+        return labels.at[i].set(label), counts + jnp.sum(share, axis=1), inertia
 
     start = (
         jnp.zeros(rows.weight.shape, jnp.int32),
         jnp.zeros(k, centers.dtype),
-        jnp.zeros((), centers.dtype),
+        jnp.zeros(rows.weight.shape[0], centers.dtype),
     )
-    return Assigned(*jax.lax.fori_loop(rows.first, rows.last, body, start))
+    labels, counts, inertia = jax.lax.fori_loop(rows.first, rows.last, body, start)
+    return Assigned(labels, counts, jnp.sum(inertia))
 
 
 def total_square(rows: Rows) -> Array:

@@ -59,8 +59,8 @@ def test_given_centres(X, init, weight):
 def test_seeded_centres(X, seeding, seed):
     found = kmeans.fit(jax.random.key(seed), X, K, init=seeding)
     check(found, X, K, np.ones(N))
-    order = found.centers[np.lexsort(found.centers.T[::-1])]
-    np.testing.assert_allclose(found.centers, order)
+    # Numbered by the first column; rounding alone decides between equal ones.
+    assert (np.diff(found.centers[:, 0]) >= -1e-6).all()
 
 
 @given(grids(6, 4))
@@ -77,9 +77,8 @@ def test_exactly_k_when_all_cores_share_the_rows(init, distinct, monkeypatch):
     monkeypatch.setattr(rows, "MAX_BLOCK", 256)
     monkeypatch.setattr(rows, "PARALLEL_WORK", 1)
     monkeypatch.setattr(rows, "cores", lambda: 2)
-    X = np.column_stack([np.arange(700) % distinct, np.arange(700) % 3]).astype(np.float32)
-    X = X[:: 1 if distinct != 9 else 1] if distinct != 4 else X * [1, 0]
-    X = X.astype(np.float32)
+    i = np.arange(700)
+    X = np.column_stack([i % distinct, (i % distinct) ** 2]).astype(np.float32)
     check(kmeans.fit(KEY, X, K, init=init), X, K, np.ones(700))
 
 

@@ -8,7 +8,8 @@ from bayesclust import kmeans
 from bayesclust.kmeans import MiniBatchState, minibatch
 from tests.problems import KEY, blobs, packed
 
-X, Z = blobs(300, 2, 3, separation=8.0)
+Z = np.arange(300) % 3
+X = np.array([[0, 0], [12, 0], [0, 12]])[Z] + np.random.default_rng(0).normal(size=(300, 2))
 SEEDS = X[:3]
 
 
@@ -59,7 +60,7 @@ def test_tight_clusters_very_far_apart_get_the_right_labels_in_float32(n, init):
 
 
 def test_rounding_too_coarse_for_the_clusters_is_flagged_inside_a_program():
-    n = 30_000
+    n = 40_000
     z = np.arange(n) % 2
     far = (np.array([-1e6, 1e6])[z] + np.random.default_rng(0).normal(size=n))[:, None]
     near = (far / 1e5).astype(np.float32)
