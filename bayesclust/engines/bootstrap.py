@@ -96,7 +96,7 @@ class Bootstrap(Engine):
     ) -> Draws:
         problem = pose(X, sample_weight, units, floats_per_row(mixture.k, X.shape[1]))
         model = Mixture(mixture.family.scaled_to(problem.spread), mixture.k, mixture.weights)
-        shift, scale = problem.units
+        shift, scale = problem.units.shift, problem.units.scale
         point = {name: np.asarray(v[0, 0], np.float64) for name, v in start.params.items()}
         point = model.family.in_units(point, -shift / scale, 1.0 / scale)
         point = {name: np.asarray(v, problem.dtype) for name, v in point.items()}

@@ -63,7 +63,7 @@ class Model(NamedTuple):
         cls, mixture: Mixture, params: Any, log_weights: Any, units: Units, dtype: Any
     ) -> Model:
         """From parameters in the user's units, in double precision, behind one axis of draws."""
-        shift, scale = units
+        shift, scale = units.shift, units.scale
         convert = functools.partial(
             mixture.family.in_units, shift=-shift / scale, scale=1.0 / scale
         )
