@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, TypeVar, dataclass_transform
+from typing import Any, dataclass_transform
 
 import jax
-
-T = TypeVar("T")
 
 
 def static(**kwargs: Any) -> Any:
@@ -16,14 +14,14 @@ def static(**kwargs: Any) -> Any:
 
 
 @dataclass_transform(frozen_default=True, field_specifiers=(dataclasses.field, static))
-def pytree(cls: type[T]) -> type[T]:
+def pytree[T](cls: type[T]) -> type[T]:
     """Make `cls` a frozen dataclass and register it as a pytree.
 
     Fields declared with `static` become metadata (hashed, compared, retraced on change);
     every other field is a leaf or a subtree and is traced.
     """
-    frozen = dataclasses.dataclass(frozen=True)(cls)
-    fields = dataclasses.fields(frozen)  # type: ignore[arg-type]
+    frozen: Any = dataclasses.dataclass(frozen=True)(cls)
+    fields = dataclasses.fields(frozen)
     meta = [f.name for f in fields if f.metadata.get("static")]
     data = [f.name for f in fields if not f.metadata.get("static")]
     return jax.tree_util.register_dataclass(frozen, data_fields=data, meta_fields=meta)

@@ -1,4 +1,4 @@
-"""Array aliases. Letters in shapes: n rows, d features, k components, c chains, s draws, b block."""
+"""Array aliases; letters of shapes: n rows, d features, k components, c chains, s draws."""
 
 from __future__ import annotations
 

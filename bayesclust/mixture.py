@@ -58,9 +58,7 @@ class Mixture:
         """Log prior density of all parameters, scalar, up to a constant."""
         return jnp.sum(self.family.log_prior(params)) + self.weights.log_prior(log_weights)
 
-    def sample(
-        self, key: Key, params: Params, log_weights: Array, n: int
-    ) -> tuple[Array, Array]:
+    def sample(self, key: Key, params: Params, log_weights: Array, n: int) -> tuple[Array, Array]:
         """Draw `n` rows ``(n, d)`` and their components ``(n,)``."""
         key_label, key_row = jax.random.split(key)
         z = jax.random.categorical(key_label, log_weights, shape=(n,))

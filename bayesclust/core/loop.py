@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.core import Tracer
 
 from bayesclust._typing import Array
 from bayesclust.core import threads
@@ -109,9 +110,7 @@ def over_parts(call: Callable[..., Any], state: Any, parts: Sequence[Rows]) -> l
         return threads.run(
             [lambda part=part: jax.block_until_ready(call(state, part)) for part in parts]
         )
-    out = [
-        call(jax.device_put(state, home), part) for home, part in zip(homes, parts, strict=True)
-    ]
+    out = [call(jax.device_put(state, home), part) for home, part in zip(homes, parts, strict=True)]
     return [jax.device_put(r, homes[0]) for r in out]
 
 
@@ -174,7 +173,7 @@ def run(
     `work` is the number of multiply-adds of one sweep. Inside somebody's program, and for small
     data, the loop is part of the program; else every core or device sweeps its share.
     """
-    if isinstance(rows.x, jax.core.Tracer):
+    if isinstance(rows.x, Tracer):
         return iterate(algorithm, state, rows, max_steps)
     parts = spread(rows, work)
     if len(parts) == 1 and watch is None:

@@ -8,6 +8,7 @@ they add nothing to any sum.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import os
 from typing import Any
 
@@ -19,7 +20,7 @@ from bayesclust._pytree import pytree
 from bayesclust._typing import Array
 
 TILE_FLOATS = 48 * 1024
-"""Numbers a CPU tile may hold, so that scores and rows of a block stay in the second-level cache."""
+"""Numbers a CPU tile may hold, so that a block stays in the second-level cache."""
 
 ACCELERATOR_TILE_BYTES = 2 * 1024**3
 """On an accelerator one block is the whole data set while its tile stays below this."""
@@ -49,14 +50,17 @@ class Rows:
 
     @property
     def n_features(self) -> int:
+        """Columns of the data."""
         return self.x.shape[-2]
 
     @property
     def block(self) -> int:
+        """Rows per block."""
         return self.x.shape[-1]
 
     @property
     def dtype(self) -> Any:
+        """Of the rows."""
         return self.x.dtype
 
 
@@ -186,7 +190,7 @@ def share(work: Any, m: int, size: int) -> None:
     from bayesclust.core.threads import run
 
     cuts = np.linspace(0, m, p + 1).astype(int)
-    run([lambda a=a, b=b: work(a, b) for a, b in zip(cuts[:-1], cuts[1:], strict=True)])
+    run([lambda a=a, b=b: work(a, b) for a, b in itertools.pairwise(cuts)])
 
 
 def spread(rows: Rows, work: int) -> list[Rows]:
@@ -204,13 +208,14 @@ def spread(rows: Rows, work: int) -> list[Rows]:
     if p < 2 or work < PARALLEL_WORK:
         return [rows]
     cuts = np.linspace(int(rows.first), int(rows.last), p + 1).astype(np.int32)
-    ranges = list(zip(cuts[:-1], cuts[1:], strict=True))
+    ranges = list(itertools.pairwise(cuts))
     if len(devices) == 1:
         return [dataclasses.replace(rows, first=a, last=b) for a, b in ranges]
-    return [
-        Rows(*jax.device_put((rows.x[a:b], rows.weight[a:b]), device), np.int32(0), b - a)
-        for device, (a, b) in zip(devices, ranges, strict=False)
-    ]
+    parts = []
+    for device, (a, b) in zip(devices, ranges, strict=False):
+        x, weight = jax.device_put((rows.x[a:b], rows.weight[a:b]), device)
+        parts.append(Rows(x, weight, np.int32(0), b - a))
+    return parts
 
 
 PARALLEL_WORK = 10_000_000

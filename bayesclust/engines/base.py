@@ -113,9 +113,7 @@ def traced(*arrays: Any) -> bool:
     return any(isinstance(a, jax.core.Tracer) for a in jax.tree.leaves(arrays))
 
 
-def pose(
-    X: Any, sample_weight: Any, units: Units | None, floats_per_row: int
-) -> Problem:
+def pose(X: Any, sample_weight: Any, units: Units | None, floats_per_row: int) -> Problem:
     """Bring rows into the fit's units and into blocks, on the host or inside a program."""
     n, d = X.shape
     block = block_size(n, floats_per_row)

@@ -9,7 +9,7 @@ A. P. Dempster, N. M. Laird and D. B. Rubin (1977), Maximum likelihood from inco
 from __future__ import annotations
 
 import functools
-from typing import Any
+from typing import Any, override
 
 import jax
 import jax.numpy as jnp
@@ -95,6 +95,7 @@ class EMStep(Algorithm):
     weight: Any
     tol: Any
 
+    @override
     def sweep(self, state: EMState, rows: Rows) -> Any:
         family = self.mixture.family
         prepared = family.prepare(state.params)
@@ -105,6 +106,7 @@ class EMStep(Algorithm):
             lambda x, resp: (family.stats(prepared, x, resp), jnp.sum(resp, axis=1)),
         )
 
+    @override
     def update(self, state: EMState, stats: Any) -> EMState:
         (moments, counts), log_likelihood = stats
         log_prior = self.mixture.log_prior(state.params, state.log_weights)
@@ -178,7 +180,7 @@ class EM(PointEngine):
         start: Start,
         units: Units | None,
     ) -> Draws:
-        n, d = X.shape
+        d = X.shape[1]
         problem = pose(X, sample_weight, units, floats_per_row(mixture.k, d))
         model = Mixture(mixture.family.scaled_to(problem.spread), mixture.k, mixture.weights)
         state, objectives, traces = self._fit(key, model, problem, start)
@@ -232,6 +234,7 @@ class EM(PointEngine):
         assert best is not None
         return best, jnp.stack(objectives), jnp.stack(traces)
 
+    @override
     def refit(self, mixture: Mixture, rows: Rows, params: Params, log_weights: Array) -> Fitted:
         constants = mixture.family.constants(rows)
         weight = jnp.sum(rows.weight)
@@ -259,9 +262,7 @@ def _fit_program(
 
     def once(key: Key) -> EMState:
         params, log_weights = start.begin(key, mixture, rows, constants, work)
-        return iterate(
-            algorithm, EMState.start(params, log_weights, trace_length), rows, max_iter
-        )
+        return iterate(algorithm, EMState.start(params, log_weights, trace_length), rows, max_iter)
 
     if n_init == 1:
         state = once(key)
@@ -305,10 +306,11 @@ def one(draws: Draws) -> Draws:
     """A point fit as draws: one chain of one draw."""
     host = not traced(draws)
     lift = (lambda v: np.asarray(v)[None, None]) if host else (lambda v: v[None, None])
+    bare = np.asarray if host else (lambda v: v)
     return Draws(
         params={n: lift(v) for n, v in draws.params.items()},
         log_weights=lift(draws.log_weights),
         stats={n: lift(v) for n, v in draws.stats.items()},
-        trace=np.asarray(draws.trace) if host else draws.trace,
-        flags={n: lift(v) if n != "objectives" else v for n, v in draws.flags.items()},
+        trace=bare(draws.trace),
+        flags={n: bare(v) if n == "objectives" else lift(v) for n, v in draws.flags.items()},
     )

@@ -10,7 +10,7 @@ T. Rigon, A. H. Herring and D. B. Dunson (2023), A generalized Bayes framework f
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, override
 
 import jax.numpy as jnp
 import numpy as np
@@ -144,15 +144,14 @@ class Lloyd(PointEngine):
         rate = self.rate + inertia
         return (self.shape + 0.5 * weight * d) / xp.maximum(rate, least)
 
+    @override
     def refit(self, mixture: Mixture, rows: Rows, params: Params, log_weights: Array) -> Fitted:
         d = rows.n_features
         square = total_square(rows)
         weight = jnp.sum(rows.weight)
         algorithm = LloydStep(jnp.asarray(self.tol * d / 4, rows.dtype) * 0, square, False)
         state = iterate(algorithm, KMeansState.start(params["mean"]), rows, self.max_iter)
-        temperature = self._temperature(
-            state.inertia, weight, d, square / weight, rows.dtype
-        )
+        temperature = self._temperature(state.inertia, weight, d, square / weight, rows.dtype)
         var, log_weights = _spheres(jnp, state.counts, temperature, d)
         return Fitted(
             params={"mean": state.centers, "var": var},
@@ -182,5 +181,3 @@ def _spheres(xp: Any, counts: Any, temperature: Any, d: int) -> tuple[Any, Any]:
     top = log_mass.max()
     log_weights = log_mass - (top + xp.log(xp.exp(log_mass - top).sum()))
     return ratio / (2 * temperature), log_weights
-
-

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 import functools
-from typing import Any
+from typing import Any, override
 
 import jax
 import jax.numpy as jnp
@@ -49,6 +49,7 @@ class KMeansStart(Start):
     n_init: int = static(default=0)
     max_iter: int = static(default=100)
 
+    @override
     def begin(
         self, key: Key, mixture: Mixture, rows: Rows, constants: Any, work: int
     ) -> tuple[Params, Array]:
@@ -77,6 +78,7 @@ class SeededStart(Start):
 
     seeding: Any = static(default=greedy)
 
+    @override
     def begin(
         self, key: Key, mixture: Mixture, rows: Rows, constants: Any, work: int
     ) -> tuple[Params, Array]:
@@ -88,6 +90,7 @@ class SeededStart(Start):
 class RandomResponsibilities(Start):
     """One M-step from uniform random responsibilities."""
 
+    @override
     def begin(
         self, key: Key, mixture: Mixture, rows: Rows, constants: Any, work: int
     ) -> tuple[Params, Array]:
@@ -110,6 +113,7 @@ class Given(Start):
     log_weights: Any = None
     otherwise: Start = KMeansStart()
 
+    @override
     def begin(
         self, key: Key, mixture: Mixture, rows: Rows, constants: Any, work: int
     ) -> tuple[Params, Array]:

@@ -8,7 +8,6 @@ from typing import Any
 import jax
 import narwhals.stable.v2 as nw
 import numpy as np
-import xarray as xr
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
@@ -139,7 +138,7 @@ class Clusterer(BaseEstimator):
         )
 
     @property
-    def posterior_(self) -> xr.DataTree:
+    def posterior_(self) -> Any:
         """Everything the fit says, as one `xarray.DataTree`; see `Clustering.tree`."""
         check_is_fitted(self, "clustering_")
         return self.clustering_.tree
@@ -176,7 +175,7 @@ class Clusterer(BaseEstimator):
         X = self._ask(X)
         return self.clustering_.predict_proba(X).astype(X.dtype, copy=False)
 
-    def membership(self, X: Any, level: float = 0.9, *, to: int | None = None) -> xr.Dataset:
+    def membership(self, X: Any, level: float = 0.9, *, to: int | None = None) -> Any:
         """How probable and how close each row is to each cluster; see `Clustering.membership`."""
         rows = self._ask(X)
         answer = self.clustering_.membership(rows, level, to=to)
@@ -199,7 +198,7 @@ class Clusterer(BaseEstimator):
         check_is_fitted(self, "clustering_")
         return self.clustering_.diagnose()
 
-    def standard_errors(self) -> xr.Dataset:
+    def standard_errors(self) -> Any:
         """Standard error of every parameter from the draws."""
         check_is_fitted(self, "clustering_")
         return self.clustering_.standard_errors()

@@ -5,13 +5,12 @@ from __future__ import annotations
 from numbers import Integral, Real
 from typing import Any, ClassVar
 
+import jax
 import numpy as np
 from scipy.linalg import solve_triangular
 from sklearn.base import DensityMixin
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
-
-import jax
 
 from bayesclust.engines.em import EM
 from bayesclust.engines.starts import Given
@@ -352,8 +351,10 @@ def _inverted(precision: np.ndarray, kind: str) -> np.ndarray:
 def _completed(given: dict[str, Any], family: Any, d: int) -> dict[str, Any]:
     """Given parameters with stand-ins for the missing ones, so that units can be changed."""
     k = 1
-    blank = {n: np.ones([d if dim != "cluster" else k for dim in dims])
-             for n, dims in family.dims.items()}
+    blank = {
+        n: np.ones([d if dim != "cluster" else k for dim in dims])
+        for n, dims in family.dims.items()
+    }
     return {**blank, **given}
 
 
@@ -379,5 +380,3 @@ def _precisions_cholesky(covariance: np.ndarray, kind: str) -> np.ndarray:
 
 def _precisions(chol: np.ndarray, kind: str) -> np.ndarray:
     return chol**2 if _SPREAD[kind] == "var" else chol @ np.swapaxes(chol, -1, -2)
-
-

@@ -139,9 +139,7 @@ class MiniBatchKMeans(KMeans):
         self._finish(state, rows, X, weight, units, key)
         return self
 
-    def _begin(
-        self, key: Any, rows: np.ndarray, weight: Any, units: Units
-    ) -> MiniBatchState:
+    def _begin(self, key: Any, rows: np.ndarray, weight: Any, units: Units) -> MiniBatchState:
         init = given_or(_names.SEEDINGS, self.init, self.n_clusters, rows)
         n_init = 3 if self.n_init == "auto" else self.n_init
         size = max(3 * self.batch_size, 3 * self.n_clusters)
@@ -228,4 +226,3 @@ def _batch(rows: np.ndarray, weight: Any, units: Units, k: int) -> Rows:
 
 def _small(batch: Rows, state: MiniBatchState) -> bool:
     return batch.weight.size * state.centers.size <= 1 << 18
-

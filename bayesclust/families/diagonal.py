@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, NamedTuple, Self, final
+from typing import Any, ClassVar, NamedTuple, Self, final, override
 
 import jax
 import jax.numpy as jnp
@@ -44,26 +44,32 @@ class DiagonalGaussian(Family):
 
     dims: ClassVar = {"mean": ("cluster", "feature"), "var": ("cluster", "feature")}
 
+    @override
     def scaled_to(self, spread: Array) -> Self:
         return type(self)(self.ridge, spread)
 
+    @override
     def located(self, centers: Array) -> Params:
         variance = jnp.square(jnp.asarray(self.spread, centers.dtype))
         return {"mean": centers, "var": jnp.broadcast_to(variance, centers.shape)}
 
+    @override
     def prepare(self, params: Params) -> Prepared:
         mean, var = params["mean"], params["var"]
         peak = -0.5 * (jnp.sum(jnp.log(var), axis=1) + mean.shape[1] * LOG_2PI)
         linear = mean / var
         return Prepared(peak - 0.5 * jnp.sum(linear * mean, axis=1), linear, -0.5 / var, peak)
 
+    @override
     def score(self, prepared: Prepared, x: Array) -> Array:
         quadratic = matmul(prepared.linear, x) + matmul(prepared.square, x * x)
         return prepared.constant[:, None] + quadratic
 
+    @override
     def stats(self, prepared: Prepared, x: Array, resp: Array) -> Moments:
         return Moments(jnp.sum(resp, axis=1), outer_sum(resp, x), outer_sum(resp, x * x))
 
+    @override
     def maximise(self, params: Params, stats: Moments, constants: Any) -> Maximised:
         count, alive = safe_counts(stats.count)
         mean = stats.first / count[:, None]
@@ -75,23 +81,29 @@ class DiagonalGaussian(Family):
             jnp.any(var <= 2 * floor, axis=1) & alive,
         )
 
+    @override
     def log_prior(self, params: Params) -> Array:
         return jnp.zeros(params["mean"].shape[0], params["mean"].dtype)
 
+    @override
     def sample(self, key: Key, params: Params, z: Array) -> Array:
         mean, var = params["mean"], params["var"]
         noise = jax.random.normal(key, (z.shape[0], mean.shape[-1]), mean.dtype)
         return mean[z] + jnp.sqrt(var)[z] * noise
 
+    @override
     def tail_probability(self, prepared: Prepared, x: Array) -> Array:
         return chi2_tail(self.score(prepared, x), prepared.peak, x.shape[0])
 
+    @override
     def in_units(self, params: Params, shift: Array, scale: Array) -> Params:
         return {"mean": params["mean"] * scale + shift, "var": params["var"] * scale * scale}
 
+    @override
     def n_parameters(self, k: int, d: int) -> int:
         return 2 * k * d
 
+    @override
     def cancellation(self, params: Params) -> Array:
         return jnp.max(jnp.sum(jnp.square(params["mean"]) / params["var"], axis=-1))
 

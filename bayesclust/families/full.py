@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, NamedTuple, Self, final
+from typing import Any, ClassVar, NamedTuple, Self, final, override
 
 import jax
 import jax.numpy as jnp
@@ -15,8 +15,8 @@ from bayesclust.families.base import Family, Maximised
 from bayesclust.families.gaussian import (
     LOG_2PI,
     chi2_tail,
-    floored_diagonal,
     keep,
+    mostly_floor,
     safe_counts,
 )
 
@@ -67,18 +67,21 @@ class FullGaussian(Family):
 
     dims: ClassVar = {"mean": ("cluster", "feature"), "cov": ("cluster", "feature", "feature_bis")}
 
+    @override
     def scaled_to(self, spread: Array) -> Self:
         return type(self)(self.ridge, spread)
 
     def _floor(self, mean: Array) -> Array:
         return self.ridge * jnp.square(jnp.broadcast_to(self.spread, mean.shape[-1:]))
 
+    @override
     def located(self, centers: Array) -> Params:
         k, d = centers.shape
         variance = jnp.square(jnp.broadcast_to(jnp.asarray(self.spread, centers.dtype), (d,)))
         cov = jnp.broadcast_to(jnp.diag(variance), (k, d, d))
         return {"mean": centers, "cov": cov}
 
+    @override
     def prepare(self, params: Params) -> Prepared:
         mean = params["mean"]
         whiten = inverse_lower(cholesky(params["cov"]))
@@ -100,6 +103,7 @@ class FullGaussian(Family):
             for i in range(d)
         ]
 
+    @override
     def score(self, prepared: Prepared, x: Array) -> Array:
         y = self._whitened(prepared, x)
         if isinstance(y, list):
@@ -108,6 +112,7 @@ class FullGaussian(Family):
             square = jnp.sum(y * y, axis=1)
         return prepared.peak[:, None] - 0.5 * square
 
+    @override
     def stats(self, prepared: Prepared, x: Array, resp: Array) -> Moments:
         y = self._whitened(prepared, x)
         if isinstance(y, list):
@@ -129,6 +134,7 @@ class FullGaussian(Family):
         second = lax.dot_general(ry, y, (((2,), (2,)), ((0,), (0,))), precision=PRECISION)
         return Moments(jnp.sum(resp, axis=1), jnp.sum(ry, axis=2), second)
 
+    @override
     def maximise(self, params: Params, stats: Moments, constants: Any) -> Maximised:
         factor = cholesky(params["cov"])
         count, alive = safe_counts(stats.count)
@@ -139,32 +145,37 @@ class FullGaussian(Family):
         cov = 0.5 * (cov + jnp.swapaxes(cov, -1, -2))
         floor = self._floor(mean).astype(cov.dtype)
         cov = keep(alive, cov + jnp.diag(floor), params["cov"])
-        conditional = jnp.square(jnp.diagonal(cholesky(cov), axis1=-2, axis2=-1))
         return Maximised(
             {"mean": keep(alive, mean, params["mean"]), "cov": cov},
-            floored_diagonal(conditional, floor) & alive,
+            mostly_floor(cholesky(cov), floor) & alive,
         )
 
+    @override
     def log_prior(self, params: Params) -> Array:
         return jnp.zeros(params["mean"].shape[0], params["mean"].dtype)
 
+    @override
     def sample(self, key: Key, params: Params, z: Array) -> Array:
         mean, factor = params["mean"], cholesky(params["cov"])
         noise = jax.random.normal(key, (z.shape[0], mean.shape[-1]), mean.dtype)
         return mean[z] + jnp.einsum("nij,nj->ni", factor[z], noise, precision=PRECISION)
 
+    @override
     def tail_probability(self, prepared: Prepared, x: Array) -> Array:
         return chi2_tail(self.score(prepared, x), prepared.peak, x.shape[0])
 
+    @override
     def in_units(self, params: Params, shift: Array, scale: Array) -> Params:
         return {
             "mean": params["mean"] * scale + shift,
             "cov": params["cov"] * (scale[:, None] * scale),
         }
 
+    @override
     def n_parameters(self, k: int, d: int) -> int:
         return k * d + k * d * (d + 1) // 2
 
+    @override
     def cancellation(self, params: Params) -> Array:
         prepared = self.prepare(params)
         return jnp.sqrt(jnp.max(jnp.sum(jnp.square(prepared.offset), axis=-1)))

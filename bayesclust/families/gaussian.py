@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from bayesclust._typing import Array
+from bayesclust.core.linalg import inverse_lower
 
 LOG_2PI = math.log(2 * math.pi)
 
@@ -38,13 +39,18 @@ def keep(alive: Array, new: Array, old: Array) -> Array:
     return jnp.where(alive.reshape(-1, *[1] * (new.ndim - 1)), new, old)
 
 
-def floored_diagonal(conditional: Array, floor: Array) -> Array:
-    """Whether any variance is mostly floor, by component.
+def mostly_floor(factor: Array, floor: Array) -> Array:
+    """Whether the variance in some direction is mostly floor, by covariance.
 
     Parameters
     ----------
-    conditional : (k, d) array
-        Variance of each column given the columns before it, the floor included.
+    factor : (.., d, d) array
+        Cholesky factors of covariances, the floor included.
     floor : (d,) array
+
+    Notes
+    -----
+    In units of the floor all eigenvalues are at least one. The sum of their reciprocals is the
+    trace of ``floor cov^{-1}``, which is at least 1/2 if an eigenvalue is at most two.
     """
-    return jnp.any(conditional <= 2 * floor, axis=-1)
+    return jnp.sum(jnp.square(inverse_lower(factor)) * floor, axis=(-2, -1)) >= 0.5

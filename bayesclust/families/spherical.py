@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, NamedTuple, Self, final
+from typing import Any, ClassVar, NamedTuple, Self, final, override
 
 import jax
 import jax.numpy as jnp
@@ -44,16 +44,19 @@ class SphericalGaussian(Family):
 
     dims: ClassVar = {"mean": ("cluster", "feature"), "var": ("cluster",)}
 
+    @override
     def scaled_to(self, spread: Array) -> Self:
         return type(self)(self.ridge, spread)
 
     def _variance(self, dtype: Any) -> Array:
         return jnp.mean(jnp.square(jnp.asarray(self.spread, dtype)))
 
+    @override
     def located(self, centers: Array) -> Params:
         variance = self._variance(centers.dtype)
         return {"mean": centers, "var": jnp.broadcast_to(variance, centers.shape[:1])}
 
+    @override
     def prepare(self, params: Params) -> Prepared:
         mean, var = params["mean"], params["var"]
         d = mean.shape[1]
@@ -61,15 +64,18 @@ class SphericalGaussian(Family):
         linear = mean / var[:, None]
         return Prepared(peak - 0.5 * jnp.sum(linear * mean, axis=1), linear, -0.5 / var, peak)
 
+    @override
     def score(self, prepared: Prepared, x: Array) -> Array:
         norm = jnp.sum(x * x, axis=0)
         linear = matmul(prepared.linear, x)
         return prepared.constant[:, None] + linear + prepared.square[:, None] * norm
 
+    @override
     def stats(self, prepared: Prepared, x: Array, resp: Array) -> Moments:
         norm = jnp.sum(x * x, axis=0)
         return Moments(jnp.sum(resp, axis=1), outer_sum(resp, x), jnp.sum(resp * norm, axis=1))
 
+    @override
     def maximise(self, params: Params, stats: Moments, constants: Any) -> Maximised:
         count, alive = safe_counts(stats.count)
         mean = stats.first / count[:, None]
@@ -82,17 +88,21 @@ class SphericalGaussian(Family):
             {"mean": keep(alive, mean, params["mean"]), "var": var}, (var <= 2 * floor) & alive
         )
 
+    @override
     def log_prior(self, params: Params) -> Array:
         return jnp.zeros(params["mean"].shape[0], params["mean"].dtype)
 
+    @override
     def sample(self, key: Key, params: Params, z: Array) -> Array:
         mean, var = params["mean"], params["var"]
         noise = jax.random.normal(key, (z.shape[0], mean.shape[-1]), mean.dtype)
         return mean[z] + jnp.sqrt(var)[z, None] * noise
 
+    @override
     def tail_probability(self, prepared: Prepared, x: Array) -> Array:
         return chi2_tail(self.score(prepared, x), prepared.peak, x.shape[0])
 
+    @override
     def in_units(self, params: Params, shift: Array, scale: Array) -> Params:
         # A sphere stays one only under a common scale.
         return {
@@ -100,8 +110,10 @@ class SphericalGaussian(Family):
             "var": params["var"] * (scale ** (2.0 / scale.shape[0])).prod(),
         }
 
+    @override
     def n_parameters(self, k: int, d: int) -> int:
         return k * d + k
 
+    @override
     def cancellation(self, params: Params) -> Array:
         return jnp.max(jnp.sum(jnp.square(params["mean"]), axis=-1) / params["var"])

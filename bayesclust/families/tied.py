@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, NamedTuple, Self, final
+from typing import Any, ClassVar, NamedTuple, Self, final, override
 
 import jax
 import jax.numpy as jnp
@@ -16,8 +16,8 @@ from bayesclust.families.base import Family, Maximised
 from bayesclust.families.gaussian import (
     LOG_2PI,
     chi2_tail,
-    floored_diagonal,
     keep,
+    mostly_floor,
     safe_counts,
 )
 
@@ -58,14 +58,17 @@ class TiedGaussian(Family):
 
     dims: ClassVar = {"mean": ("cluster", "feature"), "cov": ("feature", "feature_bis")}
 
+    @override
     def scaled_to(self, spread: Array) -> Self:
         return type(self)(self.ridge, spread)
 
+    @override
     def located(self, centers: Array) -> Params:
         d = centers.shape[1]
         variance = jnp.square(jnp.broadcast_to(jnp.asarray(self.spread, centers.dtype), (d,)))
         return {"mean": centers, "cov": jnp.diag(variance)}
 
+    @override
     def prepare(self, params: Params) -> Prepared:
         whiten = inverse_lower(cholesky(params["cov"]))
         d = whiten.shape[-1]
@@ -73,20 +76,24 @@ class TiedGaussian(Family):
         mean = matmul(params["mean"], whiten.T)
         return Prepared(whiten, mean, jnp.full(mean.shape[0], log_det - 0.5 * d * LOG_2PI))
 
+    @override
     def score(self, prepared: Prepared, x: Array) -> Array:
         y = matmul(prepared.whiten, x)
         mean = prepared.mean
         inner = matmul(mean, y) - 0.5 * jnp.sum(mean * mean, axis=1)[:, None]
         return prepared.peak[:, None] + inner - 0.5 * jnp.sum(y * y, axis=0)
 
+    @override
     def stats(self, prepared: Prepared, x: Array, resp: Array) -> Moments:
         return Moments(jnp.sum(resp, axis=1), outer_sum(resp, x))
 
+    @override
     def constants(self, rows: Rows) -> Constants:
         return Constants(
             *add_up(rows, lambda x, weight, i: (jnp.sum(weight), outer_sum(weight * x, x)))
         )
 
+    @override
     def maximise(self, params: Params, stats: Moments, constants: Constants) -> Maximised:
         count, alive = safe_counts(stats.count)
         mean = keep(alive, stats.first / count[:, None], params["mean"])
@@ -97,29 +104,34 @@ class TiedGaussian(Family):
         # The difference of two sums: keep a variance that rounding made negative at zero.
         lift = jnp.maximum(-jnp.diagonal(cov), 0)
         cov = 0.5 * (cov + cov.T) + jnp.diag(floor + lift)
-        conditional = jnp.square(jnp.diagonal(cholesky(cov)))
-        floored = floored_diagonal(conditional[None], floor) & alive
+        floored = mostly_floor(cholesky(cov), floor) & alive
         return Maximised({"mean": mean, "cov": cov}, floored)
 
+    @override
     def log_prior(self, params: Params) -> Array:
         return jnp.zeros(params["mean"].shape[0], params["mean"].dtype)
 
+    @override
     def sample(self, key: Key, params: Params, z: Array) -> Array:
         mean, factor = params["mean"], cholesky(params["cov"])
         noise = jax.random.normal(key, (z.shape[0], mean.shape[-1]), mean.dtype)
         return mean[z] + matmul(noise, factor.T)
 
+    @override
     def tail_probability(self, prepared: Prepared, x: Array) -> Array:
         return chi2_tail(self.score(prepared, x), prepared.peak, x.shape[0])
 
+    @override
     def in_units(self, params: Params, shift: Array, scale: Array) -> Params:
         return {
             "mean": params["mean"] * scale + shift,
             "cov": params["cov"] * (scale[:, None] * scale),
         }
 
+    @override
     def n_parameters(self, k: int, d: int) -> int:
         return k * d + d * (d + 1) // 2
 
+    @override
     def cancellation(self, params: Params) -> Array:
         return jnp.max(jnp.sum(jnp.square(self.prepare(params).mean), axis=-1))

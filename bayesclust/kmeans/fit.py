@@ -36,8 +36,6 @@ AFFORDABLE_LOSS = 1e-3
 """Rounding error of a squared distance, relative to the mean one, from which a fit is redone."""
 
 
-
-
 @pytree
 class KMeansFit:
     """A fitted k-means clustering, in the units of the data.
@@ -197,9 +195,7 @@ def fit_host(
 ) -> KMeansFit:
     """`fit` on host data whose dtype the surrounding JAX mode supports."""
     n, d = X.shape
-    rows = pack_host(
-        X, weight, shift=units.shift, scale=units.scale, block=block_size(n, k + d)
-    )
+    rows = pack_host(X, weight, shift=units.shift, scale=units.scale, block=block_size(n, k + d))
     if given is not None:
         given = jnp.asarray(units.inward(np.asarray(given, X.dtype)))
     seeds_from = rows
@@ -292,8 +288,17 @@ def fit_rows(
         )
     else:
         result, seeds = _fit_driven(
-            key, rows, seeds_from, given, LloydStep(tol, square, direct), max_iter, k, n_init,
-            seeding, trace_length, work,
+            key,
+            rows,
+            seeds_from,
+            given,
+            LloydStep(tol, square, direct),
+            max_iter,
+            k,
+            n_init,
+            seeding,
+            trace_length,
+            work,
         )
     if not history:
         return result
@@ -313,9 +318,7 @@ def fit_rows(
     return KMeansFit(**{**vars(result), "history": jnp.stack(path)})
 
 
-@functools.partial(
-    jax.jit, static_argnames=("k", "n_init", "seeding", "direct", "trace_length")
-)
+@functools.partial(jax.jit, static_argnames=("k", "n_init", "seeding", "direct", "trace_length"))
 def _fit_program(
     key: Key,
     rows: Rows,
@@ -387,9 +390,7 @@ def _fit_driven(
         if seeding is not None:
             seeds = seed_program(seeding, key_start, seeds_from, k, direct)
         assert seeds is not None
-        state = run(
-            algorithm, KMeansState.start(seeds, trace_length), rows, max_iter, work=work
-        )
+        state = run(algorithm, KMeansState.start(seeds, trace_length), rows, max_iter, work=work)
         if n_init > 1:
             sums = over_parts(_sweep_program, (algorithm, state), parts)
             objective = algorithm.inertia(sum(value for _, value in sums))
@@ -590,9 +591,7 @@ def assign_all(
     """Labels ``(n,)``, weight per cluster ``(k,)`` and inertia, at centres in the fit's units."""
     n, d = X.shape
     k = centers.shape[0]
-    rows = pack_host(
-        X, weight, shift=units.shift, scale=units.scale, block=block_size(n, k + d)
-    )
+    rows = pack_host(X, weight, shift=units.shift, scale=units.scale, block=block_size(n, k + d))
     work = n * k * d
     parts = spread(rows, work)
     call = functools.partial(_assign_program, direct=work <= DIRECT_WORK)

@@ -8,7 +8,7 @@ S. P. Lloyd (1982), Least squares quantization in PCM, IEEE Trans. Inf. Theory 2
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, override
 
 import jax
 import jax.numpy as jnp
@@ -105,6 +105,7 @@ class LloydStep(Algorithm):
         """Sum of squared distances, from the summed scores of a sweep."""
         return -2 * value if self.direct else jnp.maximum(self.square - 2 * value, 0)
 
+    @override
     def sweep(self, state: KMeansState, rows: Rows) -> Any:
         k = state.centers.shape[0]
 
@@ -115,6 +116,7 @@ class LloydStep(Algorithm):
 
         return add_up(rows, block)
 
+    @override
     def update(self, state: KMeansState, stats: Any) -> KMeansState:
         (sums, counts), value = stats
         occupied = counts > 0
@@ -135,9 +137,11 @@ class LloydStep(Algorithm):
             trace=record(state.trace, state.n_steps, inertia),
         )
 
+    @override
     def unsettled(self, state: KMeansState) -> Array:
         return jnp.any(state.empty)
 
+    @override
     def nominate(self, state: KMeansState, rows: Rows) -> Nominee:
         return worst_served(state.centers, ~state.empty, rows)
 

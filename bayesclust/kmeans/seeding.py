@@ -67,9 +67,7 @@ def greedy(key: Key, rows: Rows, k: int, *, direct: bool = False) -> Array:
             nearest, sums = carry
             gaps = d2(rows.x[i], points)
             near = jnp.minimum(nearest[i], gaps[0])
-            sums = sums.at[i].set(
-                jnp.sum(rows.weight[i] * jnp.minimum(near, gaps[1:]), axis=1)
-            )
+            sums = sums.at[i].set(jnp.sum(rows.weight[i] * jnp.minimum(near, gaps[1:]), axis=1))
             return nearest.at[i].set(near), sums
 
         sums = jnp.zeros((m, n_candidates), dtype)

@@ -117,9 +117,7 @@ class Clustering:
                     (raw.params, raw.log_weights),
                     rows,
                 )
-            self.draws, self.alignment = align(
-                self.draws, mixture.family, own, overlap
-            )
+            self.draws, self.alignment = align(self.draws, mixture.family, own, overlap)
 
     # -- the model ---------------------------------------------------------------------------
 

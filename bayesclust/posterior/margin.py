@@ -123,5 +123,3 @@ def _along(gap: Any, x0: Array, target: Array) -> Array:
     whole = jnp.sqrt(jnp.sum(jnp.square(target - x0), axis=0))
     crosses = gap(target) * gap(x0) <= 0
     return jnp.where(crosses, reach * whole, jnp.inf)
-
-

@@ -51,6 +51,7 @@ class Model(NamedTuple):
 
     @property
     def n_draws(self) -> int:
+        """Number of draws."""
         return len(self.log_weights)
 
     @property
@@ -59,9 +60,7 @@ class Model(NamedTuple):
         return float(np.sum(np.log(self.units.scale)))
 
     @classmethod
-    def of(
-        cls, mixture: Mixture, params: Any, log_weights: Any, units: Units, dtype: Any
-    ) -> Model:
+    def of(cls, mixture: Mixture, params: Any, log_weights: Any, units: Units, dtype: Any) -> Model:
         """From parameters in the user's units, in double precision, behind one axis of draws."""
         shift, scale = units.shift, units.scale
         convert = functools.partial(
@@ -85,7 +84,9 @@ class Model(NamedTuple):
         with jax.enable_x64(self.dtype == np.float64):
             bound = functools.partial(call, self.mixture, self.params, self.log_weights)
             size = chunk_size(floats_per_row)
-            return map_rows(bound, X.astype(self.dtype, copy=False), self.units, size, progress=progress)
+            return map_rows(
+                bound, X.astype(self.dtype, copy=False), self.units, size, progress=progress
+            )
 
 
 def _joint(mixture: Mixture, params: Any, log_weights: Array, x: Array) -> Array:
@@ -214,8 +215,7 @@ def membership(
         wide = np.full(out["probability"].shape, np.nan, model.dtype)
         out |= {"lower": wide, "upper": wide.copy()}
         out |= {
-            name: unknown.copy()
-            for name in ("entropy_overlap", "entropy_ignorance", "vote_share")
+            name: unknown.copy() for name in ("entropy_overlap", "entropy_ignorance", "vote_share")
         }
     return out
 

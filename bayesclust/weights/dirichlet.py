@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, final
+from typing import Any, final, override
 
 import jax.numpy as jnp
 
@@ -32,10 +32,14 @@ class Dirichlet(WeightPrior):
 
     concentration: Any = 1.0
 
+    @override
     def mode(self, counts: Array) -> Array:
         mass = jnp.maximum(counts + (self.concentration - 1.0), 0)
+        # A prior that would empty every component is left out.
+        mass = jnp.where(jnp.sum(mass) > 0, mass, counts)
         return jnp.log(mass) - jnp.log(jnp.sum(mass))
 
+    @override
     def log_prior(self, log_weights: Array) -> Array:
         power = jnp.broadcast_to(jnp.asarray(self.concentration - 1.0), log_weights.shape)
         return jnp.sum(jnp.where(power == 0, 0.0, power * log_weights))

@@ -10,8 +10,7 @@ import pytest
 import sklearn.mixture
 
 from bayesclust import GaussianMixture
-
-from .conftest import Report, data, start_rows, timed
+from tests.benchmarks.conftest import Report, data, start_rows, timed
 
 pytestmark = [pytest.mark.benchmark, pytest.mark.filterwarnings("ignore")]
 
@@ -20,7 +19,6 @@ WIDE = [(100_000, 50, 20), (20_000, 100, 5)]
 
 
 def options(X: np.ndarray, k: int, kind: str) -> dict[str, Any]:
-    d = X.shape[1]
     variance = X.var(axis=0, dtype=np.float64)
     precisions = {
         "full": np.tile(np.diag(1 / variance), (k, 1, 1)),

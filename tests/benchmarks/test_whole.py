@@ -11,8 +11,7 @@ import pytest
 import sklearn.mixture
 
 from bayesclust import GaussianMixture
-
-from .conftest import Report, data, timed
+from tests.benchmarks.conftest import Report, data, timed
 
 pytestmark = [pytest.mark.benchmark, pytest.mark.filterwarnings("ignore")]
 
@@ -37,9 +36,7 @@ def test_bootstrap(report: Report) -> None:
     ours = GaussianMixture(3, uncertainty="bootstrap", num_draws=500, random_state=0)
     theirs = sklearn.mixture.GaussianMixture(3, random_state=0)
     ours.fit(X)
-    pairs = [
-        (timed(lambda: ours.fit(X))[0], timed(lambda: theirs.fit(X))[0]) for _ in range(7)
-    ]
+    pairs = [(timed(lambda: ours.fit(X))[0], timed(lambda: theirs.fit(X))[0]) for _ in range(7)]
     own, peer = np.median(pairs, axis=0)
     converged = float(np.mean(ours.clustering_.draws.flags["converged"]))
     report.note(
