@@ -398,17 +398,21 @@ def show_doubtful(console: Any, rows: Any, table: Any, level: float, count: int)
 
     worst = table.nsmallest(count, "probability")
     drawn = bool(table["lower"].notna().any())
-    grid = Table(title="the most doubtful rows", title_justify="left", box=SIMPLE_HEAD)
-    extra = [f"{level:.0%} interval", "doubt"] if drawn else []
-    for name in ("row", *rows.columns, "cluster", "probability", *extra, "tail"):
-        grid.add_column(name, justify="right")
+    grid = Table(
+        title=f"the most doubtful rows{f', {level:.0%} intervals' if drawn else ''}",
+        title_justify="left",
+        box=SIMPLE_HEAD,
+    )
+    extra = ["interval", "doubt"] if drawn else []
+    for name in ("row", *rows.columns, "cluster", "member", *extra, "tail"):
+        grid.add_column(name, justify="right", no_wrap=True)
     for name, line in worst.iterrows():
         cells = [str(name), *(f"{v:.4g}" for v in rows.loc[name].to_numpy().ravel())]
         cells += [f"{line['cluster']:.0f}", f"{line['probability']:.3f}"]
         if drawn:
             ignorance = line["entropy_ignorance"] > line["entropy_overlap"]
             cells += [
-                f"{line['lower']:.2f} to {line['upper']:.2f}",
+                f"{line['lower']:.2f}-{line['upper']:.2f}",
                 "ignorance" if ignorance else "overlap",
             ]
         grid.add_row(*cells, f"{line['tail_probability']:.3f}")

@@ -125,6 +125,7 @@ def pose(X: Any, sample_weight: Any, units: Units | None, floats_per_row: int) -
         spread = jnp.where(sd > 0, sd, 1.0)
         units = Units(shift, jnp.broadcast_to(scale, (d,)))  # type: ignore[arg-type]
         return Problem(rows, units, spread, jnp.sum(weight), n, d, X.dtype)
+    X = np.asarray(X)
     units = units or natural_units(X, sample_weight)
     variance = units.variance(X, sample_weight)
     rows = pack_host(X, sample_weight, shift=units.shift, scale=units.scale, block=block)

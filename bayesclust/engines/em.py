@@ -8,6 +8,7 @@ A. P. Dempster, N. M. Laird and D. B. Rubin (1977), Maximum likelihood from inco
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from typing import Any, override
 
@@ -168,7 +169,10 @@ class EM(PointEngine):
         if X.dtype == np.float32 and bool(draws.flags["imprecise"].any()):
             with jax.enable_x64(True):
                 wide = jax.tree.map(lambda v: np.asarray(v, np.float64), (mixture, start))
-                return self._run(key, wide[0], X.astype(np.float64), sample_weight, wide[1], units)
+                draws = self._run(key, wide[0], X.astype(np.float64), sample_weight, wide[1], units)
+            # Such parameters are only right in double precision: score rows in it, too.
+            flags = {**draws.flags, "widened": np.ones((1, 1), bool)}
+            return dataclasses.replace(draws, flags=flags)
         return draws
 
     def _run(

@@ -16,7 +16,7 @@ from bayesclust.core.linalg import half_squared_distance
 from bayesclust.core.loop import over_parts
 from bayesclust.core.rows import Rows, spread
 from bayesclust.core.sweep import sweep
-from bayesclust.kmeans.fit import DIRECT_WORK, fit_rows, seed
+from bayesclust.kmeans.fit import DIRECT_WORK, fit_rows, seed_program
 from bayesclust.kmeans.seeding import greedy
 from bayesclust.mixture import Mixture
 
@@ -82,7 +82,7 @@ class SeededStart(Start):
     def begin(
         self, key: Key, mixture: Mixture, rows: Rows, constants: Any, work: int
     ) -> tuple[Params, Array]:
-        centers = seed(self.seeding, key, rows, mixture.k, False)
+        centers = seed_program(self.seeding, key, rows, mixture.k, False)
         return from_centers(mixture, rows, centers, constants, work)
 
 

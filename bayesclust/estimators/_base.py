@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import warnings
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import jax
 import narwhals.stable.v2 as nw
 import numpy as np
 from sklearn.base import BaseEstimator
-from sklearn.exceptions import ConvergenceWarning
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import (
     _check_sample_weight,
@@ -21,10 +24,33 @@ from bayesclust.core.units import Units, natural_units, standard_units
 from bayesclust.draws import Draws
 from bayesclust.engines.base import PointEngine
 from bayesclust.engines.bootstrap import Bootstrap
+from bayesclust.engines.em import AFFORDABLE_LOSS
 from bayesclust.mixture import Mixture
 from bayesclust.posterior.clustering import Clustering, Training, row_names
 
 SCALE_RATIO = 10.0
+
+PACKAGE = str(Path(__file__).parents[1])
+"""Warnings point at the first line outside of it."""
+
+
+def whole[F: Callable[..., Any]](fit: F) -> F:
+    """Make a method of fitting happen entirely or not at all.
+
+    Whatever stops it, Ctrl-C included, leaves the estimator as it was.
+    """
+
+    @functools.wraps(fit)
+    def wrapped(self: Any, *args: Any, **kwargs: Any) -> Any:
+        before = vars(self).copy()
+        try:
+            return fit(self, *args, **kwargs)
+        except BaseException:
+            vars(self).clear()
+            vars(self).update(before)
+            raise
+
+    return wrapped  # type: ignore[return-value]
 
 
 class Clusterer(BaseEstimator):
@@ -34,6 +60,13 @@ class Clusterer(BaseEstimator):
     """
 
     clustering_: Clustering
+
+    def __getattr__(self, name: str) -> Any:
+        # Only reached where there is no such attribute.
+        kind = type(self).__name__
+        if name.endswith("_") and not name.startswith("_") and "clustering_" not in vars(self):
+            raise NotFittedError(f"{kind} has no {name} yet: call fit first")
+        raise AttributeError(f"{kind!r} object has no attribute {name!r}")
 
     # -- in ----------------------------------------------------------------------------------
 
@@ -75,7 +108,7 @@ class Clusterer(BaseEstimator):
                 "the widest columns decide the distances: pass standardize=True, or put the "
                 "columns in comparable units",
                 UserWarning,
-                stacklevel=3,
+                skip_file_prefixes=(PACKAGE,),
             )
         return units
 
@@ -84,10 +117,12 @@ class Clusterer(BaseEstimator):
         seed = check_random_state(self.random_state).randint(np.iinfo(np.int32).max)
         return jax.random.key(np.uint32(seed))
 
-    def _enough_rows(self, X: np.ndarray, k: int, name: str) -> None:
-        if len(X) < k:
+    def _enough_rows(self, X: np.ndarray, weight: np.ndarray | None, k: int, name: str) -> None:
+        n = len(X) if weight is None else int(np.count_nonzero(weight))
+        if n < k:
+            which = "" if weight is None else " of positive weight"
             raise ValueError(
-                f"n_samples={len(X)} should be >= {name}={k}: give more rows or fewer clusters"
+                f"n_samples={n}{which} should be >= {name}={k}: give more rows or fewer clusters"
             )
 
     def _features(self, X: np.ndarray) -> list[str]:
@@ -111,25 +146,25 @@ class Clusterer(BaseEstimator):
     ) -> None:
         """Draw around the point fit if asked for, and set `clustering_`."""
         draws = None
+        wide = X.dtype == np.float32 and _too_fine(mixture, point, units)
+        # What float32 cannot tell apart is drawn, and scored, in double precision.
+        dtype = np.dtype(np.float64) if wide else X.dtype
         if self.uncertainty is not None:
             draws = Bootstrap(engine, self.num_draws).run(
                 key,
                 mixture,
-                X,
+                X.astype(dtype, copy=False),
                 sample_weight=weight,
                 start=point,
                 units=units,
                 progress=getattr(self, "_progress", None),
             )
-        imprecise = bool(np.any(np.asarray(point.flags.get("imprecise", False))))
-        # A fit that float32 could not tell apart was redone, and is scored, in double precision.
-        wide = bool(np.any(np.asarray(point.flags.get("widened", False))))
         self.clustering_ = Clustering(
             mixture,
             point,
             draws,
             units,
-            np.float64 if wide or imprecise else X.dtype,
+            dtype,
             self._features(X),
             hard=hard,
             kind=type(self).__name__,
@@ -219,9 +254,20 @@ def native(X: Any) -> Any:
     return X
 
 
+def _too_fine(mixture: Mixture, point: Draws, units: Units) -> bool:
+    """Whether float32 cannot score rows under this fit: clusters very tight and very far apart."""
+    if np.any(point.flags.get("widened", False)):
+        return True
+    params = {name: np.asarray(v[0, 0]) for name, v in point.params.items()}
+    with jax.enable_x64(True):
+        inner = mixture.family.in_units(params, -units.shift / units.scale, 1.0 / units.scale)
+        loss = np.finfo(np.float32).eps * mixture.family.cancellation(inner)
+    return not loss <= AFFORDABLE_LOSS
+
+
 def warn_unconverged(message: str) -> None:
     """A ConvergenceWarning at the caller of `fit`."""
-    warnings.warn(message, ConvergenceWarning, stacklevel=3)
+    warnings.warn(message, ConvergenceWarning, skip_file_prefixes=(PACKAGE,))
 
 
 def warn_short(X: np.ndarray, weight: np.ndarray | None, k: int) -> None:
@@ -232,5 +278,5 @@ def warn_short(X: np.ndarray, weight: np.ndarray | None, k: int) -> None:
         f"Number of distinct clusters ({distinct}) found smaller than n_clusters ({k}): there "
         f"are only {distinct} distinct rows; use n_clusters={distinct} or fewer",
         ConvergenceWarning,
-        stacklevel=3,
+        skip_file_prefixes=(PACKAGE,),
     )

@@ -11,12 +11,15 @@ from scipy.linalg import solve_triangular
 from sklearn.base import DensityMixin
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import check_is_fitted
 
 from bayesclust.engines.em import EM
 from bayesclust.engines.starts import Given
 from bayesclust.estimators import _names
-from bayesclust.estimators._base import Clusterer, warn_unconverged
+from bayesclust.estimators._base import Clusterer, warn_unconverged, whole
 from bayesclust.mixture import Mixture
+from bayesclust.posterior import membership
+from bayesclust.posterior.align import permute
 from bayesclust.weights.dirichlet import Dirichlet
 
 
@@ -65,7 +68,7 @@ class GaussianMixture(DensityMixin, Clusterer):
     n_iter_ : int
     lower_bound_ : float
         Mean log likelihood at the last E-step.
-    lower_bounds_ : (n_iter_,) ndarray
+    lower_bounds_ : (t,) ndarray
         The same after every step of the best start; never falls.
     objectives_ : (n_init,) ndarray
         Where every start ended.
@@ -146,6 +149,7 @@ class GaussianMixture(DensityMixin, Clusterer):
         self.random_state = random_state
         self.warm_start = warm_start
 
+    @whole
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> GaussianMixture:
         """Fit the mixture.
 
@@ -163,8 +167,8 @@ class GaussianMixture(DensityMixin, Clusterer):
         self._validate_params()
         rows = self._validate(X, reset=True, minimum=2)
         k, d = self.n_components, rows.shape[1]
-        self._enough_rows(rows, k, "n_components")
         weight = self._weights(sample_weight, rows)
+        self._enough_rows(rows, weight, k, "n_components")
         units = self._units(rows, weight)
         key = self._key()
         family = _names.look_up(_names.COVARIANCES, self.covariance_type, "covariance_type")
@@ -221,7 +225,7 @@ class GaussianMixture(DensityMixin, Clusterer):
         """Parameters given by the user or by the last fit, in the user's units."""
         if self.warm_start and hasattr(self, "clustering_") and self.means_.shape == (k, d):
             point = self.clustering_.point
-            if set(point.params) == set(family.dims):
+            if type(self.clustering_.mixture.family) is family:
                 return {n: v[0, 0] for n, v in point.params.items()}, point.log_weights[0, 0]
         given: dict[str, Any] = {}
         if self.means_init is not None:
@@ -263,19 +267,22 @@ class GaussianMixture(DensityMixin, Clusterer):
         k, d = self.means_.shape
         return self.clustering_.mixture.family.n_parameters(k, d) + k - 1
 
-    def bic(self, X: Any, sample_weight: Any = None) -> float:
-        """Bayesian information criterion (Schwarz 1978); lower is better."""
+    def _deviance(self, X: Any, sample_weight: Any) -> tuple[float, float]:
+        """Minus twice the log likelihood at the point fit, and the weight of the rows."""
         rows = self._ask(X)
-        total = len(rows) if sample_weight is None else np.sum(sample_weight)
-        log_likelihood = total * self.score(X, sample_weight=sample_weight)
-        return float(self._n_parameters() * np.log(total) - 2 * log_likelihood)
+        weight = self._weights(sample_weight, rows)
+        weight = np.ones(len(rows)) if weight is None else weight.astype(np.float64)
+        density = membership.log_density(self.clustering_.point_model, rows)
+        return -2.0 * float(weight @ density), float(weight.sum())
+
+    def bic(self, X: Any, sample_weight: Any = None) -> float:
+        """Bayesian information criterion of the point fit (Schwarz 1978); lower is better."""
+        deviance, total = self._deviance(X, sample_weight)
+        return deviance + self._n_parameters() * float(np.log(total))
 
     def aic(self, X: Any, sample_weight: Any = None) -> float:
-        """Akaike information criterion; lower is better."""
-        rows = self._ask(X)
-        total = len(rows) if sample_weight is None else np.sum(sample_weight)
-        log_likelihood = total * self.score(X, sample_weight=sample_weight)
-        return float(2 * self._n_parameters() - 2 * log_likelihood)
+        """Akaike information criterion of the point fit; lower is better."""
+        return self._deviance(X, sample_weight)[0] + 2.0 * self._n_parameters()
 
     def icl(self, X: Any, sample_weight: Any = None) -> float:
         """Integrated completed likelihood; lower is better.
@@ -284,7 +291,7 @@ class GaussianMixture(DensityMixin, Clusterer):
         with the memberships in place of their modes): clusters that overlap are paid for.
         """
         rows = self._ask(X)
-        p = self.clustering_.predict_proba(rows).astype(np.float64)
+        p = membership.probabilities(self.clustering_.point_model, rows).astype(np.float64)
         entropy = -np.sum(p * np.log(np.where(p > 0, p, 1)), axis=1)
         weight = self._weights(sample_weight, rows)
         total = entropy.sum() if weight is None else (weight * entropy).sum()
@@ -303,7 +310,7 @@ class GaussianMixture(DensityMixin, Clusterer):
         y : (n_samples,) int ndarray
             Component of each row.
         """
-        self._ask_fitted()
+        check_is_fitted(self, "clustering_")
         if n_samples < 1:
             raise ValueError(
                 f"Invalid value for 'n_samples': {n_samples}. The sampling requires at least one "
@@ -318,11 +325,6 @@ class GaussianMixture(DensityMixin, Clusterer):
             X, z = np.asarray(X), np.asarray(z)
         order = np.argsort(z, kind="stable")
         return model.units.outward(X[order]).astype(self.means_.dtype), z[order]
-
-    def _ask_fitted(self) -> None:
-        from sklearn.utils.validation import check_is_fitted
-
-        check_is_fitted(self, "clustering_")
 
 
 _SPREAD = {"full": "cov", "tied": "cov", "diag": "var", "spherical": "var"}
@@ -360,8 +362,6 @@ def _completed(given: dict[str, Any], family: Any, d: int) -> dict[str, Any]:
 
 def _in_order(point: Any, family: Any) -> Any:
     """Number components by their means, so that names do not depend on the seed."""
-    from bayesclust.posterior.align import permute
-
     order = np.lexsort(point.params["mean"][0, 0].T[::-1])
     return permute(point, family, order[None, None])
 

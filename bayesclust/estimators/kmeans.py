@@ -12,7 +12,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from bayesclust import kmeans
 from bayesclust.engines.hard import Lloyd
 from bayesclust.estimators import _names
-from bayesclust.estimators._base import Clusterer, warn_short, warn_unconverged
+from bayesclust.estimators._base import Clusterer, warn_short, warn_unconverged, whole
 from bayesclust.families.spherical import SphericalGaussian
 from bayesclust.mixture import Mixture
 
@@ -67,7 +67,7 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Cl
         Inertia of every start.
     temperature_ : float
         The inverse temperature lambda, per unit of squared distance.
-    history_ : (n_iter_ + 1, n_clusters, d) ndarray
+    history_ : (t + 1, n_clusters, d) ndarray
         With ``history=True``: the centres before the first and after every step.
     clustering_ : Clustering
     n_features_in_ : int
@@ -136,6 +136,7 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Cl
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
 
+    @whole
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> KMeans:
         """Cluster the rows.
 
@@ -152,8 +153,8 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Cl
         """
         self._validate_params()
         rows = self._validate(X, reset=True)
-        self._enough_rows(rows, self.n_clusters, "n_clusters")
         weight = self._weights(sample_weight, rows)
+        self._enough_rows(rows, weight, self.n_clusters, "n_clusters")
         units = self._units(rows, weight)
         init = given_or(_names.SEEDINGS, self.init, self.n_clusters, rows)
         key = self._key()
@@ -194,6 +195,7 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Cl
         self.n_iter_ = int(result.n_steps)
         self.objectives_ = np.asarray(result.objectives)
         self.temperature_ = float(point.stats["temperature"][0, 0])
+        vars(self).pop("history_", None)
         if result.history is not None:
             self.history_ = np.asarray(result.history)
         mixture = Mixture(SphericalGaussian(), self.n_clusters)

@@ -13,6 +13,7 @@ from sklearn.utils._param_validation import Interval
 from bayesclust.core.rows import Rows, block_size, pack_host
 from bayesclust.core.units import Units
 from bayesclust.estimators import _names
+from bayesclust.estimators._base import whole
 from bayesclust.estimators.kmeans import KMeans, given_or
 from bayesclust.kmeans.fit import KMeansFit, assign_all, seed_host
 from bayesclust.kmeans.minibatch import MiniBatchState, step
@@ -89,6 +90,7 @@ class MiniBatchKMeans(KMeans):
         self.num_draws = num_draws
         self.random_state = random_state
 
+    @whole
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> MiniBatchKMeans:
         """Cluster the rows, batch by batch.
 
@@ -104,16 +106,18 @@ class MiniBatchKMeans(KMeans):
         """
         self._validate_params()
         rows = self._validate(X, reset=True)
-        self._enough_rows(rows, self.n_clusters, "n_clusters")
         weight = self._weights(sample_weight, rows)
+        self._enough_rows(rows, weight, self.n_clusters, "n_clusters")
         units = self._units(rows, weight)
         key = self._key()
+        self._batch_units, self._batch_dtype = units, rows.dtype
         with jax.enable_x64(rows.dtype == np.float64):
             state = self._begin(key, rows, weight, units)
             state = self._passes(key, state, rows, weight, units)
         self._finish(state, rows, X, weight, units, key)
         return self
 
+    @whole
     def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> MiniBatchKMeans:
         """Take one batch in.
 
@@ -126,10 +130,12 @@ class MiniBatchKMeans(KMeans):
         weight = self._weights(sample_weight, rows)
         key = self._key()
         if first:
-            self._enough_rows(rows, self.n_clusters, "n_clusters")
+            self._enough_rows(rows, weight, self.n_clusters, "n_clusters")
             self._batch_units = self._units(rows, weight)
             self._batch_dtype = rows.dtype
+        # Later batches are taken in the first one's precision.
         rows = rows.astype(self._batch_dtype, copy=False)
+        weight = None if weight is None else weight.astype(rows.dtype, copy=False)
         units = self._batch_units
         with jax.enable_x64(rows.dtype == np.float64):
             state = self._begin(key, rows, weight, units) if first else self._state
@@ -154,7 +160,7 @@ class MiniBatchKMeans(KMeans):
         n = len(rows)
         size = min(self.batch_size, n)
         order = np.random.default_rng(np.asarray(jax.random.key_data(key)).ravel())
-        mean_variance = float(np.mean(np.var(rows, axis=0, dtype=np.float64) / units.scale**2))
+        mean_variance = float(np.mean(units.variance(rows, weight)))
         smooth = best = move = None
         waiting = 0
         alpha = min(1.0, 2.0 * size / (n + 1))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable, Sequence
+from numbers import Integral, Real
 from typing import Any, NamedTuple
 
 import jax
@@ -201,10 +202,10 @@ class Clustering:
         ValueError
             If `level` is not between 0 and 1 or `to` is no cluster.
         """
-        if not 0 < level < 1:
+        if not isinstance(level, Real) or not 0 < level < 1:
             raise ValueError(f"level={level!r} must lie between 0 and 1, e.g. level=0.9")
         k = self.n_clusters
-        if to is not None and not 0 <= to < k:
+        if to is not None and not (isinstance(to, Integral) and 0 <= to < k):
             raise ValueError(f"to={to!r} is no cluster: give one of 0 .. {k - 1}")
         index = row_names(X)
         X = self._rows(X)
@@ -401,10 +402,10 @@ class Clustering:
         Returns
         -------
         pandas.DataFrame
-            Columns `weight` (share of the mixture), `size` (training rows of that label),
-            `probability` (their mean membership), the centre by feature and, where there are
-            draws, its standard error as ``se(feature)``. Columns that need the training rows are
-            missing where the model was fitted elsewhere and saved without them.
+            Columns `weight` (share of the mixture), `size` (training rows of that label, or
+            their weight), `probability` (their mean membership), the centre by feature and, where
+            there are draws, its standard error as ``se(feature)``. Columns that need the training
+            rows are missing where the model was fitted elsewhere and saved without them.
         """
         groups = self.tree
         point = groups["point_estimate"].dataset
@@ -412,11 +413,15 @@ class Clustering:
         if "membership" in groups.children:
             member = groups["membership"].dataset
             label = np.asarray(member["label"])
-            size = np.bincount(label, minlength=self.n_clusters)
-            best = np.asarray(member["probability"]).max(axis=1)
+            best = np.asarray(member["probability"], np.float64).max(axis=1)
+            weight = groups["observed_data"].get("sample_weight")
+            weight = None if weight is None else np.asarray(weight, np.float64)
+            size = np.bincount(label, weights=weight, minlength=self.n_clusters)
+            if weight is not None:
+                best = best * weight
             total = np.bincount(label, weights=best, minlength=self.n_clusters)
             out["size"] = size
-            out["probability"] = total / np.maximum(size, 1)
+            out["probability"] = total / np.where(size > 0, size, 1)
         out["weight"] = np.asarray(point["weights"])
         for j, feature in enumerate(self.features):
             out[feature] = np.asarray(point["mean"])[:, j]
@@ -438,6 +443,11 @@ class Clustering:
                 f"{floored} of {self.n_clusters} components have no spread of their own in some "
                 "direction and are held up by reg_covar: use fewer components, drop constant or "
                 "collinear columns, or raise reg_covar."
+            )
+        if bool(np.any(flags.get("imprecise", False))):
+            said.append(
+                "Clusters are so tight and so far apart that rounding blurs their densities: "
+                "remove outlying rows or columns that say nothing."
             )
         if bool(np.any(flags.get("short", False))):
             said.append("There are fewer distinct rows than clusters: use fewer clusters.")
@@ -487,9 +497,9 @@ def row_names(X: Any) -> Any:
     index = getattr(X, "index", None)
     if index is None or callable(index):
         return None
-    if getattr(index, "nlevels", 1) > 1 or index.dtype.kind not in "iufOUT":
-        index = index.map(str)
-    return np.asarray(index)
+    names = np.asarray(index)
+    # Anything but numbers and plain times goes by its text, as files keep no other objects.
+    return names if names.dtype.kind in "iufMm" else np.asarray([str(v) for v in index], dtype=str)
 
 
 @jax.jit

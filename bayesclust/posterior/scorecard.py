@@ -58,10 +58,17 @@ def as_numpy(X: Any, features: list[str]) -> np.ndarray:
     """
     frame = nw.from_native(X, eager_only=True, pass_through=True)
     if isinstance(frame, nw.DataFrame):
-        missing = [f for f in features if f not in frame.columns]
-        if missing:
-            raise ValueError(f"X lacks the columns {missing}: the model was fitted to {features}")
-        X = frame.select(features).to_numpy()
+        columns = list(frame.columns)
+        # Like scikit-learn: names count only where all of them are strings.
+        if all(isinstance(c, str) for c in columns):
+            missing = [f for f in features if f not in columns]
+            if missing:
+                raise ValueError(
+                    f"X lacks the columns {missing}: the model was fitted to {features}. Rename "
+                    "the columns, or pass X.to_numpy() if their order is the same"
+                )
+            frame = frame.select(features)
+        X = frame.to_numpy()
     X = np.asarray(X)
     if X.ndim != 2 or X.shape[1] != len(features):
         raise ValueError(

@@ -35,7 +35,10 @@ def save(clustering: Clustering, path: Any) -> None:
     tree.attrs["bayesclust_format"] = FORMAT
     if not path.parent.is_dir():
         raise FileNotFoundError(f"cannot save to {path}: there is no directory {path.parent}")
-    handle, temporary = tempfile.mkstemp(suffix=".part", dir=path.parent)
+    try:
+        handle, temporary = tempfile.mkstemp(suffix=".part", dir=path.parent)
+    except PermissionError as error:
+        raise PermissionError(f"cannot save to {path}: {path.parent} is read-only") from error
     os.close(handle)
     try:
         tree.to_netcdf(temporary, engine="h5netcdf")
@@ -78,7 +81,7 @@ def load(path: Any) -> Clustering:
     found = tree.attrs.get("bayesclust_format")
     if found is None:
         raise ValueError(f"{path} was not written by bayesclust")
-    if int(found) != FORMAT:
+    if found != FORMAT:
         version = tree.attrs.get("bayesclust_version", "?")
         raise ValueError(
             f"{path} has format {found} of bayesclust {version}; this version reads format "
@@ -86,7 +89,7 @@ def load(path: Any) -> Clustering:
         )
     try:
         return _rebuild(tree)
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise ValueError(f"{path} is incomplete: {error!r}") from error
 
 
@@ -128,7 +131,7 @@ def _rebuild(tree: xr.DataTree) -> Clustering:
     )
 
 
-FLAGS = ("converged", "floored", "imprecise", "short")
+FLAGS = ("converged", "floored", "imprecise", "short", "widened")
 
 
 def _draws(family: Any, params: xr.Dataset, stats: xr.Dataset, search: Any) -> Draws:

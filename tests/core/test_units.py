@@ -70,9 +70,20 @@ def test_constant_data_have_units_too():
 
 def test_column_spread_is_in_the_units_and_one_where_constant():
     units = Units(np.array([0.0, 5.0, 0.0]), np.full(3, 2.0))
-    found = column_spread(np.array([4.0, 0.0, 16.0]), units, np.dtype("float32"))
-    np.testing.assert_array_equal(found, [1, 1, 2])
+    # What rounding the offset leaves of a constant column is no spread.
+    found = column_spread(np.array([4.0, 1e-14, 16.0]), units, np.dtype("float32"))
+    np.testing.assert_array_equal(found, [2, 1, 4])
     assert found.dtype == np.float32
+
+
+@pytest.mark.parametrize("weight", [None, W])
+def test_units_know_the_variance_of_their_data(weight):
+    X = 1000 * Y + 3e5
+    expected = moments(X, weight)[1]
+    for units in (natural_units(X, weight), standard_units(X, weight)):
+        for known in (units, units._replace(second=None)):
+            variance = known.variance(X, weight) * units.scale**2
+            np.testing.assert_allclose(variance, expected, rtol=1e-9)
 
 
 def test_units_inside_a_program_are_those_of_the_host():
