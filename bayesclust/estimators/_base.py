@@ -261,7 +261,7 @@ def _too_fine(mixture: Mixture, point: Draws, units: Units) -> bool:
     params = {name: np.asarray(v[0, 0]) for name, v in point.params.items()}
     with jax.enable_x64(True):
         inner = mixture.family.in_units(params, -units.shift / units.scale, 1.0 / units.scale)
-        loss = np.finfo(np.float32).eps * mixture.family.cancellation(inner)
+        loss = float(np.finfo(np.float32).eps * mixture.family.cancellation(inner))
     return not loss <= AFFORDABLE_LOSS
 
 

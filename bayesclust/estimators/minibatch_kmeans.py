@@ -114,7 +114,7 @@ class MiniBatchKMeans(KMeans):
         with jax.enable_x64(rows.dtype == np.float64):
             state = self._begin(key, rows, weight, units)
             state = self._passes(key, state, rows, weight, units)
-        self._finish(state, rows, X, weight, units, key)
+        self._finish(state, rows, X, weight, units, key, streams=False)
         return self
 
     @whole
@@ -142,7 +142,7 @@ class MiniBatchKMeans(KMeans):
             state = jax.tree.map(jnp.asarray, state)
             batch = _batch(rows, weight, units, self.n_clusters)
             state = step(state, batch, self.reassignment_ratio, direct=_small(batch, state))
-        self._finish(state, rows, X, weight, units, key)
+        self._finish(state, rows, X, weight, units, key, streams=True)
         return self
 
     def _begin(self, key: Any, rows: np.ndarray, weight: Any, units: Units) -> MiniBatchState:
@@ -193,6 +193,8 @@ class MiniBatchKMeans(KMeans):
         weight: Any,
         units: Units,
         key: Any,
+        *,
+        streams: bool,
     ) -> None:
         self._state = jax.device_get(state)
         served = np.asarray(self._state.counts)
@@ -205,7 +207,8 @@ class MiniBatchKMeans(KMeans):
         result = KMeansFit(
             centers=units.outward(np.asarray(state.centers)).astype(rows.dtype),
             labels=labels,
-            counts=np.where(served > 0, served, counts),
+            # A batch of a stream is not all rows that a cluster has.
+            counts=np.where(served > 0, served, counts) if streams else counts,
             inertia=np.asarray(inertia * square, rows.dtype),
             n_steps=self._state.n_steps,
             converged=np.asarray(True),

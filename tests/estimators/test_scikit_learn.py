@@ -48,7 +48,7 @@ def test_set_output(name: str, X: np.ndarray) -> None:
 
 
 def test_grid_search(X: np.ndarray) -> None:
-    grid = {"n_components": [1, 3], "covariance_type": ["spherical", "full"]}
+    grid = {"n_components": [1, 3], "covariance_type": ["spherical"]}
     search = GridSearchCV(GaussianMixture(random_state=0), grid, cv=2).fit(X)
     assert search.best_params_["n_components"] == 3
     search = GridSearchCV(KMeans(random_state=0), {"n_clusters": [1, 3]}, cv=2).fit(X)
@@ -152,7 +152,8 @@ def test_an_int_repeats_and_a_generator_moves_on(make: Any) -> None:
     X = np.random.default_rng(0).random((60, 2))  # no clusters: every start ends elsewhere
     k = 8
     settings: dict[str, Any] = {"n_init": 1}
-    settings |= {"init_params": "random"} if "mixture" in str(make) else {}
+    if isinstance(make(), GaussianMixture):
+        settings |= {"init_params": "random", "covariance_type": "spherical"}
     one, two = make(k, **settings).fit(X), make(k, **settings).fit(X)
     np.testing.assert_array_equal(one.predict_proba(X), two.predict_proba(X))
     other = make(k, **settings).set_params(random_state=1).fit(X)
