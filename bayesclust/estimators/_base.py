@@ -85,13 +85,13 @@ class Clusterer(BaseEstimator):
     def _weights(self, sample_weight: Any, X: np.ndarray) -> np.ndarray | None:
         if sample_weight is None:
             return None
+        if not np.any(np.asarray(sample_weight)):
+            raise ValueError("sample_weight is zero for every row: give some row a positive weight")
         weight = _check_sample_weight(sample_weight, X, dtype=X.dtype)
         if (weight < 0).any():
             raise ValueError(
                 "sample_weight holds negative values: weights count rows, so drop or clip them"
             )
-        if not weight.any():
-            raise ValueError("sample_weight is zero for every row: give some row a positive weight")
         return weight
 
     def _units(self, X: np.ndarray, weight: np.ndarray | None) -> Units:
@@ -146,7 +146,7 @@ class Clusterer(BaseEstimator):
     ) -> None:
         """Draw around the point fit if asked for, and set `clustering_`."""
         draws = None
-        wide = X.dtype == np.float32 and _too_fine(mixture, point, units)
+        wide = X.dtype == np.float32 and _too_fine(mixture, point, units, hard=hard)
         # What float32 cannot tell apart is drawn, and scored, in double precision.
         dtype = np.dtype(np.float64) if wide else X.dtype
         if self.uncertainty is not None:
@@ -254,14 +254,13 @@ def native(X: Any) -> Any:
     return X
 
 
-def _too_fine(mixture: Mixture, point: Draws, units: Units) -> bool:
+def _too_fine(mixture: Mixture, point: Draws, units: Units, *, hard: bool) -> bool:
     """Whether float32 cannot score rows under this fit: clusters very tight and very far apart."""
-    if np.any(point.flags.get("widened", False)):
-        return True
+    if not hard:  # EM found out by itself, and did it again in double precision
+        return bool(np.any(point.flags.get("widened", False)))
     params = {name: np.asarray(v[0, 0]) for name, v in point.params.items()}
-    with jax.enable_x64(True):
-        inner = mixture.family.in_units(params, -units.shift / units.scale, 1.0 / units.scale)
-        loss = float(np.finfo(np.float32).eps * mixture.family.cancellation(inner))
+    inner = mixture.family.in_units(params, -units.shift / units.scale, 1.0 / units.scale)
+    loss = float(np.finfo(np.float32).eps * mixture.family.cancellation(inner))
     return not loss <= AFFORDABLE_LOSS
 
 
@@ -270,13 +269,16 @@ def warn_unconverged(message: str) -> None:
     warnings.warn(message, ConvergenceWarning, skip_file_prefixes=(PACKAGE,))
 
 
-def warn_short(X: np.ndarray, weight: np.ndarray | None, k: int) -> None:
-    """Say how many distinct rows there are where they are fewer than clusters."""
+def warn_short(X: np.ndarray, weight: np.ndarray | None, k: int, name: str) -> bool:
+    """Say how many distinct rows there are if they are fewer than clusters."""
     rows = X if weight is None else X[weight > 0]
     distinct = len(np.unique(rows, axis=0))
+    if distinct >= k:
+        return False
     warnings.warn(
-        f"Number of distinct clusters ({distinct}) found smaller than n_clusters ({k}): there "
-        f"are only {distinct} distinct rows; use n_clusters={distinct} or fewer",
+        f"Number of distinct clusters ({distinct}) found smaller than {name} ({k}): there "
+        f"are only {distinct} distinct rows; use {name}={distinct} or fewer",
         ConvergenceWarning,
         skip_file_prefixes=(PACKAGE,),
     )
+    return True

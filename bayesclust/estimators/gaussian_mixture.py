@@ -16,7 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 from bayesclust.engines.em import EM
 from bayesclust.engines.starts import Given
 from bayesclust.estimators import _names
-from bayesclust.estimators._base import Clusterer, warn_unconverged, whole
+from bayesclust.estimators._base import Clusterer, warn_short, warn_unconverged, whole
 from bayesclust.mixture import Mixture
 from bayesclust.posterior import membership
 from bayesclust.posterior.align import permute
@@ -192,7 +192,9 @@ class GaussianMixture(DensityMixin, Clusterer):
         point = engine.run(key, mixture, rows, sample_weight=weight, start=start, units=units)
         if "mean" not in given:
             point = _in_order(point, family)
-        if not point.flags["converged"].all():
+        if point.flags["floored"].any() and warn_short(rows, weight, k, "n_components"):
+            point.flags["short"] = np.ones((1, 1), bool)
+        elif not point.flags["converged"].all():
             warn_unconverged(
                 f"EM had not converged after max_iter={self.max_iter} steps: the mean log "
                 f"likelihood still changes by more than tol={self.tol:g}. Raise max_iter or tol, "

@@ -175,7 +175,7 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Cl
             seeding_rows=self.seeding_rows,
         )
         if result.short:
-            warn_short(rows, weight, self.n_clusters)
+            warn_short(rows, weight, self.n_clusters, "n_clusters")
         elif not result.converged and self.tol > 0:
             warn_unconverged(
                 f"k-means was still moving after max_iter={self.max_iter} steps: raise max_iter "

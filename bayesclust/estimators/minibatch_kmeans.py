@@ -13,7 +13,7 @@ from sklearn.utils._param_validation import Interval
 from bayesclust.core.rows import Rows, block_size, pack_host
 from bayesclust.core.units import Units
 from bayesclust.estimators import _names
-from bayesclust.estimators._base import whole
+from bayesclust.estimators._base import warn_short, whole
 from bayesclust.estimators.kmeans import KMeans, given_or
 from bayesclust.kmeans.fit import KMeansFit, assign_all, seed_host
 from bayesclust.kmeans.minibatch import MiniBatchState, step
@@ -200,6 +200,11 @@ class MiniBatchKMeans(KMeans):
         served = np.asarray(self._state.counts)
         with jax.enable_x64(rows.dtype == np.float64):
             labels, counts, inertia = assign_all(state.centers, rows, weight, units)
+        short = (
+            not streams
+            and not counts.all()
+            and warn_short(rows, weight, self.n_clusters, "n_clusters")
+        )
         common = bool(np.all(units.scale == units.scale[0]))
         square = float(units.scale[0] ** 2) if common else 1.0
         self.n_steps_ = int(self._state.n_steps)
@@ -212,7 +217,7 @@ class MiniBatchKMeans(KMeans):
             inertia=np.asarray(inertia * square, rows.dtype),
             n_steps=self._state.n_steps,
             converged=np.asarray(True),
-            short=np.asarray(False),
+            short=np.asarray(short),
             imprecise=np.asarray(False),
             objectives=np.asarray([inertia * square], rows.dtype),
             trace=np.zeros(0, rows.dtype),

@@ -116,4 +116,5 @@ class SphericalGaussian(Family):
 
     @override
     def cancellation(self, params: Params) -> Array:
-        return jnp.max(jnp.sum(jnp.square(params["mean"]), axis=-1) / params["var"])
+        mean = params["mean"]
+        return ((mean * mean).sum(-1) / params["var"]).max()
