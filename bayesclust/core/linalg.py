@@ -110,7 +110,9 @@ def cholesky(a: Array) -> Array:
         factor, jitter = carry
         return jnp.any(failed(factor)) & (jitter < 10)
 
-    return lax.while_loop(going, again, (_cholesky(a), start))[0]
+    factor = lax.while_loop(going, again, (_cholesky(a), start))[0]
+    # What is still no covariance, by rounding alone, keeps its variances.
+    return jnp.where(failed(factor), jnp.sqrt(lift), factor)
 
 
 @cholesky.defjvp

@@ -296,7 +296,7 @@ def finish(mixture: Mixture, state: EMState, weight: Array) -> Fitted:
         flags={
             "converged": state.converged,
             "floored": jnp.sum(state.floored),
-            "imprecise": loss > AFFORDABLE_LOSS,
+            "imprecise": ~(loss <= AFFORDABLE_LOSS),
         },
     )
 

@@ -13,13 +13,11 @@ from tests.problems import blobs
 
 DRAWN: dict[str, Any] = {"uncertainty": "bootstrap", "num_draws": 4}
 
-ESTIMATORS = [
-    KMeans(n_clusters=3),
+ESTIMATORS = [KMeans(n_clusters=3), MiniBatchKMeans(n_clusters=3), GaussianMixture()]
+
+VARIANTS = [
     KMeans(n_clusters=3, standardize=True),
     KMeans(n_clusters=3, **DRAWN),
-    MiniBatchKMeans(n_clusters=3),
-    MiniBatchKMeans(n_clusters=3, standardize=True),
-    GaussianMixture(),
     GaussianMixture(n_components=2, standardize=True),
     GaussianMixture(n_components=2, covariance_type="diag", **DRAWN),
 ]
@@ -34,6 +32,12 @@ def expected(estimator: Any) -> dict[str, str]:
 
 @parametrize_with_checks(ESTIMATORS, expected_failed_checks=expected)
 def test_scikit_learn(estimator: Any, check: Any) -> None:
+    check(estimator)
+
+
+@pytest.mark.slow
+@parametrize_with_checks(VARIANTS, expected_failed_checks=expected)
+def test_scikit_learn_variants(estimator: Any, check: Any) -> None:
     check(estimator)
 
 
