@@ -1,0 +1,5 @@
+"""The command line: ``bayesclust fit`` and ``bayesclust score``."""
+
+from bayesclust.cli.entry import main
+
+__all__ = ["main"]
