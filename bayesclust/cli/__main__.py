@@ -1,5 +1,0 @@
-"""``python -m bayesclust.cli`` is the command ``bayesclust``."""
-
-from bayesclust.cli.entry import main
-
-main()
