@@ -102,15 +102,17 @@ def cholesky(a: Array) -> Array:
         good = jnp.all(jnp.isfinite(factor), axis=(-2, -1)) & jnp.all(pivots > 0, axis=-1)
         return ~good[..., None, None]
 
-    def again(carry: tuple[Array, Array]) -> tuple[Array, Array]:
+    def attempt(carry: tuple[Array, Array]) -> tuple[Array, Array]:
         factor, jitter = carry
-        return jnp.where(failed(factor), _cholesky(a + jitter * lift), factor), 10 * jitter
+        factor = jnp.where(failed(factor), _cholesky(a + jitter * lift), factor)
+        return factor, jnp.where(jitter > 0, 10 * jitter, start)
 
     def going(carry: tuple[Array, Array]) -> Array:
         factor, jitter = carry
         return jnp.any(failed(factor)) & (jitter < 10)
 
-    factor = lax.while_loop(going, again, (_cholesky(a), start))[0]
+    # The first attempt adds nothing; written once, in the loop, it is compiled once.
+    factor = lax.while_loop(going, attempt, (jnp.zeros_like(a), jnp.zeros_like(start)))[0]
     # What is still no covariance, by rounding alone, keeps its variances.
     return jnp.where(failed(factor), jnp.sqrt(lift), factor)
 
@@ -126,7 +128,7 @@ def _cholesky_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array,
 
 
 def _cholesky(a: Array) -> Array:
-    if a.shape[-1] > 4:
+    if a.shape[-1] > 2:
         return jnp.linalg.cholesky(a)
     # Written out for a few columns: a batch of library calls costs more than the arithmetic.
     d = a.shape[-1]
@@ -147,7 +149,7 @@ def _cholesky(a: Array) -> Array:
 def inverse_lower(factor: Array) -> Array:
     """Inverse of lower triangular matrices ``(.., d, d)``."""
     d = factor.shape[-1]
-    if d > 4:
+    if d > 2:
         eye = jnp.broadcast_to(jnp.eye(d, dtype=factor.dtype), factor.shape)
         return jax.scipy.linalg.solve_triangular(factor, eye, lower=True)
     columns: list[list[Array]] = [[None] * d for _ in range(d)]  # type: ignore[list-item]

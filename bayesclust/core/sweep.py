@@ -60,10 +60,10 @@ def add_up(rows: Rows, block: Callable[[Array, Array, Array], Any]) -> Any:
     Partial sums carry their rounding error along (Kahan 1965), so that float32 totals of millions
     of rows are as good as those of one block.
     """
+    if rows.x.shape[0] == 1:
+        return block(rows.x[0], rows.weight[0], jnp.int32(0))
     shapes = jax.eval_shape(block, rows.x[0], rows.weight[0], jnp.int32(0))
     zero = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
-    if rows.x.shape[0] == 1 and isinstance(rows.last, int):
-        return block(rows.x[0], rows.weight[0], jnp.int32(0))
 
     def body(i: Array, carry: tuple[Any, Any]) -> tuple[Any, Any]:
         total, lost = carry
@@ -73,7 +73,14 @@ def add_up(rows: Rows, block: Callable[[Array, Array, Array], Any]) -> Any:
         lost = jax.tree.map(lambda n, t, v: (n - t) - v, new, total, y)
         return new, lost
 
-    return lax.fori_loop(rows.first, rows.last, body, (zero, zero))[0]
+    return fold(rows, body, (zero, zero))[0]
+
+
+def fold(rows: Rows, body: Callable[[Array, Any], Any], start: Any) -> Any:
+    """Run ``carry = body(i, carry)`` over the blocks in use; a single block needs no loop."""
+    if rows.x.shape[0] == 1:
+        return body(jnp.int32(0), start)
+    return lax.fori_loop(rows.first, rows.last, body, start)
 
 
 def each(rows: Rows, block: Callable[[Array, Array], Any]) -> Any:
@@ -92,4 +99,4 @@ def each(rows: Rows, block: Callable[[Array, Array], Any]) -> Any:
         result = block(rows.x[i], rows.weight[i])
         return jax.tree.map(lambda o, r: o.at[i].set(r), out, result)
 
-    return lax.fori_loop(rows.first, rows.last, body, out)
+    return fold(rows, body, out)

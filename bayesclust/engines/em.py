@@ -15,13 +15,12 @@ from typing import Any, override
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 
 from bayesclust._pytree import pytree, static
 from bayesclust._typing import Array, Key, Params
 from bayesclust.core import assign
 from bayesclust.core import rows as rows_
-from bayesclust.core.loop import Algorithm, iterate, record, run
+from bayesclust.core.loop import Algorithm, iterate, record, restarts, run
 from bayesclust.core.rows import Rows, bucket
 from bayesclust.core.sweep import add_up, sweep
 from bayesclust.core.units import Units
@@ -47,8 +46,6 @@ class EMState:
         the mean log likelihood.
     n_steps : int scalar
     converged : bool scalar
-    floored : (k,) bool array
-        Components held up by the floor on their spread.
     trace : (t,) array
         Objective by step; NaN where no step was made.
     """
@@ -58,7 +55,6 @@ class EMState:
     objective: Array
     n_steps: Array
     converged: Array
-    floored: Array
     trace: Array
 
     @classmethod
@@ -71,7 +67,6 @@ class EMState:
             objective=jnp.asarray(-jnp.inf, dtype),
             n_steps=jnp.int32(0),
             converged=jnp.asarray(False),
-            floored=jnp.zeros(log_weights.shape, bool),
             trace=jnp.full(trace_length, jnp.nan, dtype),
         )
 
@@ -115,14 +110,12 @@ class EMStep(Algorithm):
         # A change below the rounding error of the objective is none.
         noise = 4 * jnp.finfo(objective.dtype).eps * jnp.abs(objective)
         change = jnp.abs(objective - state.objective)
-        fitted = self.mixture.family.maximise(state.params, moments, self.constants)
         return EMState(
-            params=fitted.params,
+            params=self.mixture.family.maximise(state.params, moments, self.constants),
             log_weights=self.mixture.weights.mode(counts),
             objective=objective,
             n_steps=state.n_steps + 1,
             converged=change < jnp.maximum(self.tol, noise),
-            floored=fitted.floored,
             trace=record(state.trace, state.n_steps, objective),
         )
 
@@ -207,8 +200,9 @@ class EM(PointEngine):
         self, key: Key, mixture: Mixture, problem: Problem, start: Start
     ) -> tuple[EMState, Array, Array]:
         """The best state, the objective of every start, and their traces."""
-        # Of the rows with their padding: a new n in the same bucket runs the same program.
-        work = problem.rows.weight.size * mixture.k * problem.d * 2
+        # Of the rows with their padding: a new n in the same bucket runs the same program. A score
+        # costs an exponential and two passes over the columns, measured in multiply-adds.
+        work = problem.rows.weight.size * mixture.k * 8 * (problem.d + 4)
         length = bucket(self.max_iter)
         tol = np.asarray(self.tol, problem.dtype) if not traced(self.tol) else self.tol
         if traced(problem.rows) or work < rows_.PARALLEL_WORK:
@@ -271,9 +265,7 @@ def _fit_program(
     if n_init == 1:
         state = once(key)
         return state, state.objective[None], state.trace[None]
-    tile = rows.block * floats_per_row(mixture.k, rows.n_features)
-    together = max(1, min(n_init, rows_.TILE_FLOATS // tile))
-    states = lax.map(once, jax.random.split(key, n_init), batch_size=together)
+    states = restarts(once, jax.random.split(key, n_init))
     best = jnp.argmax(jnp.where(jnp.isnan(states.objective), -jnp.inf, states.objective))
     return jax.tree.map(lambda v: v[best], states), states.objective, states.trace
 
@@ -295,7 +287,7 @@ def finish(mixture: Mixture, state: EMState, weight: Array) -> Fitted:
         stats={"log_likelihood": state.objective * weight, "n_steps": state.n_steps},
         flags={
             "converged": state.converged,
-            "floored": jnp.sum(state.floored),
+            "floored": jnp.sum(mixture.family.floored(state.params)),
             "imprecise": ~(loss <= AFFORDABLE_LOSS),
         },
     )

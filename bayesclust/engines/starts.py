@@ -12,11 +12,14 @@ import jax.numpy as jnp
 from bayesclust._pytree import pytree, static
 from bayesclust._typing import Array, Key, Params
 from bayesclust.core import assign
+from bayesclust.core import rows as rows_
 from bayesclust.core.linalg import half_squared_distance
 from bayesclust.core.loop import over_parts
 from bayesclust.core.rows import Rows, spread
 from bayesclust.core.sweep import sweep
-from bayesclust.kmeans.fit import DIRECT_WORK, fit_rows, seed_program
+from bayesclust.kmeans.assignment import DIRECT_WORK
+from bayesclust.kmeans.lloyd import LloydStep, total_square
+from bayesclust.kmeans.restarts import Plan, best_start, best_start_driven, seed_program
 from bayesclust.kmeans.seeding import greedy
 from bayesclust.mixture import Mixture
 
@@ -42,6 +45,13 @@ class Start(abc.ABC):
         """
 
 
+@functools.partial(jax.jit, static_argnames="plan")
+def _best_start(
+    key: Key, rows: Rows, algorithm: LloydStep, max_iter: Any, *, plan: Plan
+) -> tuple[Any, Array]:
+    return best_start(key, rows, rows, None, algorithm, max_iter, plan)
+
+
 @pytree
 class KMeansStart(Start):
     """One M-step from a k-means partition, the best of `n_init` (0: ten if cheap, else one)."""
@@ -55,21 +65,20 @@ class KMeansStart(Start):
     ) -> tuple[Params, Array]:
         d = rows.n_features
         distance_work = min(work, rows.weight.size * mixture.k * d)
-        fitted = fit_rows(
-            key,
-            rows,
-            rows,
-            None,
-            greedy,
-            k=mixture.k,
-            n_init=self.n_init or (10 if distance_work < 1 << 20 else 1),
-            max_iter=self.max_iter,
-            tol=jnp.asarray(1e-6 * d, rows.dtype),
-            work=distance_work,
-            direct=distance_work <= DIRECT_WORK,
-            history=False,
+        algorithm = LloydStep(
+            jnp.asarray(1e-6 * d, rows.dtype),
+            total_square(rows),
+            distance_work <= DIRECT_WORK,
         )
-        return from_centers(mixture, rows, fitted.centers, constants, work)
+        n_init = self.n_init or (10 if distance_work < 1 << 20 else 1)
+        plan = Plan(greedy, mixture.k, n_init)
+        if isinstance(rows.x, jax.core.Tracer) or distance_work < rows_.PARALLEL_WORK:
+            best, _ = _best_start(key, rows, algorithm, self.max_iter, plan=plan)
+        else:
+            best, _ = best_start_driven(
+                key, rows, rows, None, algorithm, self.max_iter, plan, distance_work
+            )
+        return from_centers(mixture, rows, best.state.centers, constants, work)
 
 
 @pytree
@@ -144,8 +153,8 @@ def _center_stats(stage: tuple[Mixture, Array], rows: Rows) -> Any:
 @jax.jit
 def _center_update(mixture: Mixture, centers: Array, parts: Any, constants: Any) -> Any:
     stats, counts = jax.tree.map(lambda *s: sum(s[1:], s[0]), *parts)
-    fitted = mixture.family.maximise(mixture.family.located(centers), stats, constants)
-    return fitted.params, mixture.weights.mode(counts)
+    params = mixture.family.maximise(mixture.family.located(centers), stats, constants)
+    return params, mixture.weights.mode(counts)
 
 
 def from_centers(
@@ -175,5 +184,5 @@ def _from_random(key: Key, mixture: Mixture, rows: Rows, constants: Any) -> tupl
         shares,
         lambda x, resp: (mixture.family.stats(prepared, x, resp), jnp.sum(resp, axis=1)),
     )
-    params = mixture.family.maximise(reference, stats, constants).params
+    params = mixture.family.maximise(reference, stats, constants)
     return params, mixture.weights.mode(counts)

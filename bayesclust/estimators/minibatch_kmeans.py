@@ -15,8 +15,10 @@ from bayesclust.core.units import Units
 from bayesclust.estimators import _names
 from bayesclust.estimators._base import warn_short, whole
 from bayesclust.estimators.kmeans import KMeans, given_or
-from bayesclust.kmeans.fit import KMeansFit, assign_all, seed_host
+from bayesclust.kmeans.assignment import assign_all
+from bayesclust.kmeans.fit import KMeansFit
 from bayesclust.kmeans.minibatch import MiniBatchState, step
+from bayesclust.kmeans.restarts import seed_host
 
 
 class MiniBatchKMeans(KMeans):

@@ -3,25 +3,10 @@
 from __future__ import annotations
 
 import abc
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, Self
 
 from bayesclust._typing import Array, Key, Params
 from bayesclust.core.rows import Rows
-
-
-class Maximised(NamedTuple):
-    """Outcome of an M-step.
-
-    Attributes
-    ----------
-    params : dict
-        The new parameters.
-    floored : (k,) bool array
-        Components held up by the floor on their spread: degenerate without it.
-    """
-
-    params: Params
-    floored: Array
 
 
 class Family(abc.ABC):
@@ -71,8 +56,12 @@ class Family(abc.ABC):
         return ()
 
     @abc.abstractmethod
-    def maximise(self, params: Params, stats: Any, constants: Any) -> Maximised:
+    def maximise(self, params: Params, stats: Any, constants: Any) -> Params:
         """Parameters of greatest posterior density given the statistics taken at `params`."""
+
+    @abc.abstractmethod
+    def floored(self, params: Params) -> Array:
+        """Components ``(k,)`` held up by the floor on their spread: degenerate without it."""
 
     @abc.abstractmethod
     def log_prior(self, params: Params) -> Array:

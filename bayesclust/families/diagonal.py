@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from bayesclust._pytree import pytree
 from bayesclust._typing import Array, Key, Params
 from bayesclust.core.linalg import matmul, outer_sum
-from bayesclust.families.base import Family, Maximised
+from bayesclust.families.base import Family
 from bayesclust.families.gaussian import LOG_2PI, chi2_tail, keep, safe_counts
 
 
@@ -48,6 +48,9 @@ class DiagonalGaussian(Family):
     def scaled_to(self, spread: Array) -> Self:
         return type(self)(self.ridge, spread)
 
+    def _floor(self, mean: Array) -> Array:
+        return self.ridge * jnp.square(jnp.broadcast_to(self.spread, mean.shape[-1:]))
+
     @override
     def located(self, centers: Array) -> Params:
         variance = jnp.square(jnp.asarray(self.spread, centers.dtype))
@@ -70,16 +73,17 @@ class DiagonalGaussian(Family):
         return Moments(jnp.sum(resp, axis=1), outer_sum(resp, x), outer_sum(resp, x * x))
 
     @override
-    def maximise(self, params: Params, stats: Moments, constants: Any) -> Maximised:
+    def maximise(self, params: Params, stats: Moments, constants: Any) -> Params:
         count, alive = safe_counts(stats.count)
         mean = stats.first / count[:, None]
         var = jnp.maximum(stats.second / count[:, None] - mean * mean, 0)
-        floor = (self.ridge * jnp.square(self.spread) * jnp.ones(mean.shape[1])).astype(mean.dtype)
+        floor = self._floor(mean).astype(mean.dtype)
         var = _positive(keep(alive, var + floor, params["var"]), floor)
-        return Maximised(
-            {"mean": keep(alive, mean, params["mean"]), "var": var},
-            jnp.any(var <= 2 * floor, axis=1) & alive,
-        )
+        return {"mean": keep(alive, mean, params["mean"]), "var": var}
+
+    @override
+    def floored(self, params: Params) -> Array:
+        return jnp.any(params["var"] <= 2 * self._floor(params["mean"]), axis=1)
 
     @override
     def log_prior(self, params: Params) -> Array:

@@ -11,7 +11,7 @@ from jax import lax
 from bayesclust._pytree import pytree
 from bayesclust._typing import Array, Key, Params
 from bayesclust.core.linalg import PRECISION, cholesky, inverse_lower, matmul
-from bayesclust.families.base import Family, Maximised
+from bayesclust.families.base import Family
 from bayesclust.families.gaussian import (
     LOG_2PI,
     chi2_tail,
@@ -20,7 +20,7 @@ from bayesclust.families.gaussian import (
     safe_counts,
 )
 
-UNROLL = 4
+UNROLL = 2
 """Up to so many columns whitening is written out per column and fuses into one loop."""
 
 
@@ -135,7 +135,7 @@ class FullGaussian(Family):
         return Moments(jnp.sum(resp, axis=1), jnp.sum(ry, axis=2), second)
 
     @override
-    def maximise(self, params: Params, stats: Moments, constants: Any) -> Maximised:
+    def maximise(self, params: Params, stats: Moments, constants: Any) -> Params:
         factor = cholesky(params["cov"])
         count, alive = safe_counts(stats.count)
         bar = stats.first / count[:, None]
@@ -143,12 +143,15 @@ class FullGaussian(Family):
         inner = stats.second / count[:, None, None] - bar[:, :, None] * bar[:, None, :]
         cov = jnp.einsum("kij,kjl,kml->kim", factor, inner, factor, precision=PRECISION)
         cov = 0.5 * (cov + jnp.swapaxes(cov, -1, -2))
-        floor = self._floor(mean).astype(cov.dtype)
-        cov = keep(alive, cov + jnp.diag(floor), params["cov"])
-        return Maximised(
-            {"mean": keep(alive, mean, params["mean"]), "cov": cov},
-            mostly_floor(cholesky(cov), floor) & alive,
-        )
+        # A difference of sums: a variance that rounding made negative is zero.
+        lift = self._floor(mean) + jnp.maximum(-jnp.diagonal(cov, axis1=-2, axis2=-1), 0)
+        cov = cov + lift.astype(cov.dtype)[..., None] * jnp.eye(cov.shape[-1], dtype=cov.dtype)
+        cov = keep(alive, cov, params["cov"])
+        return {"mean": keep(alive, mean, params["mean"]), "cov": cov}
+
+    @override
+    def floored(self, params: Params) -> Array:
+        return mostly_floor(self.prepare(params).whiten, self._floor(params["mean"]))
 
     @override
     def log_prior(self, params: Params) -> Array:

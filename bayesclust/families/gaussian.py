@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 
 from bayesclust._typing import Array
-from bayesclust.core.linalg import inverse_lower
 
 LOG_2PI = math.log(2 * math.pi)
 
@@ -39,13 +38,13 @@ def keep(alive: Array, new: Array, old: Array) -> Array:
     return jnp.where(alive.reshape(-1, *[1] * (new.ndim - 1)), new, old)
 
 
-def mostly_floor(factor: Array, floor: Array) -> Array:
+def mostly_floor(whiten: Array, floor: Array) -> Array:
     """Whether the variance in some direction is mostly floor, by covariance.
 
     Parameters
     ----------
-    factor : (.., d, d) array
-        Cholesky factors of covariances, the floor included.
+    whiten : (.., d, d) array
+        Inverse Cholesky factors of covariances, the floor included.
     floor : (d,) array
 
     Notes
@@ -53,4 +52,4 @@ def mostly_floor(factor: Array, floor: Array) -> Array:
     In units of the floor all eigenvalues are at least one. The sum of their reciprocals is the
     trace of ``floor cov^{-1}``, which is at least 1/2 if an eigenvalue is at most two.
     """
-    return jnp.sum(jnp.square(inverse_lower(factor)) * floor, axis=(-2, -1)) >= 0.5
+    return jnp.sum(jnp.square(whiten) * floor, axis=(-2, -1)) >= 0.5

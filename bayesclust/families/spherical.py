@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from bayesclust._pytree import pytree
 from bayesclust._typing import Array, Key, Params
 from bayesclust.core.linalg import matmul, outer_sum
-from bayesclust.families.base import Family, Maximised
+from bayesclust.families.base import Family
 from bayesclust.families.gaussian import LOG_2PI, chi2_tail, keep, safe_counts
 
 
@@ -76,7 +76,7 @@ class SphericalGaussian(Family):
         return Moments(jnp.sum(resp, axis=1), outer_sum(resp, x), jnp.sum(resp * norm, axis=1))
 
     @override
-    def maximise(self, params: Params, stats: Moments, constants: Any) -> Maximised:
+    def maximise(self, params: Params, stats: Moments, constants: Any) -> Params:
         count, alive = safe_counts(stats.count)
         mean = stats.first / count[:, None]
         var = stats.second / count - jnp.sum(mean * mean, axis=1)
@@ -84,9 +84,11 @@ class SphericalGaussian(Family):
         floor = self.ridge * self._variance(mean.dtype)
         var = keep(alive, var + floor, params["var"])
         var = jnp.maximum(var, jnp.maximum(floor, jnp.finfo(var.dtype).eps ** 2))
-        return Maximised(
-            {"mean": keep(alive, mean, params["mean"]), "var": var}, (var <= 2 * floor) & alive
-        )
+        return {"mean": keep(alive, mean, params["mean"]), "var": var}
+
+    @override
+    def floored(self, params: Params) -> Array:
+        return params["var"] <= 2 * self.ridge * self._variance(params["var"].dtype)
 
     @override
     def log_prior(self, params: Params) -> Array:

@@ -12,7 +12,7 @@ from bayesclust._typing import Array, Key, Params
 from bayesclust.core.linalg import PRECISION, cholesky, inverse_lower, matmul, outer_sum
 from bayesclust.core.rows import Rows
 from bayesclust.core.sweep import add_up
-from bayesclust.families.base import Family, Maximised
+from bayesclust.families.base import Family
 from bayesclust.families.gaussian import (
     LOG_2PI,
     chi2_tail,
@@ -62,6 +62,9 @@ class TiedGaussian(Family):
     def scaled_to(self, spread: Array) -> Self:
         return type(self)(self.ridge, spread)
 
+    def _floor(self, mean: Array) -> Array:
+        return self.ridge * jnp.square(jnp.broadcast_to(self.spread, mean.shape[-1:]))
+
     @override
     def located(self, centers: Array) -> Params:
         d = centers.shape[1]
@@ -94,18 +97,22 @@ class TiedGaussian(Family):
         )
 
     @override
-    def maximise(self, params: Params, stats: Moments, constants: Constants) -> Maximised:
+    def maximise(self, params: Params, stats: Moments, constants: Constants) -> Params:
         count, alive = safe_counts(stats.count)
         mean = keep(alive, stats.first / count[:, None], params["mean"])
         between = jnp.einsum("k,ki,kj->ij", stats.count, mean, mean, precision=PRECISION)
-        floor = self.ridge * jnp.square(jnp.broadcast_to(self.spread, mean.shape[-1:]))
-        floor = floor.astype(mean.dtype)
+        floor = self._floor(mean).astype(mean.dtype)
         cov = (constants.second - between) / constants.weight
         # The difference of two sums: keep a variance that rounding made negative at zero.
         lift = jnp.maximum(-jnp.diagonal(cov), 0)
         cov = 0.5 * (cov + cov.T) + jnp.diag(floor + lift)
-        floored = mostly_floor(cholesky(cov), floor) & alive
-        return Maximised({"mean": mean, "cov": cov}, floored)
+        return {"mean": mean, "cov": cov}
+
+    @override
+    def floored(self, params: Params) -> Array:
+        whiten = self.prepare(params).whiten
+        k = params["mean"].shape[0]
+        return jnp.broadcast_to(mostly_floor(whiten, self._floor(params["mean"])), (k,))
 
     @override
     def log_prior(self, params: Params) -> Array:

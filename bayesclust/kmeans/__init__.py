@@ -4,7 +4,8 @@
 parts. Everything is pure, takes a key first, and works under jit and vmap.
 """
 
-from bayesclust.kmeans.fit import KMeansFit, assign, fit
+from bayesclust.kmeans.assignment import assign
+from bayesclust.kmeans.fit import KMeansFit, fit
 from bayesclust.kmeans.lloyd import KMeansState, LloydStep
 from bayesclust.kmeans.minibatch import MiniBatchState
 from bayesclust.kmeans.seeding import greedy, random_rows

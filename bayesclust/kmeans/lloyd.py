@@ -19,7 +19,7 @@ from bayesclust.core import assign
 from bayesclust.core.linalg import half_squared_distance, squared_distance, tally
 from bayesclust.core.loop import Algorithm, record
 from bayesclust.core.rows import Rows
-from bayesclust.core.sweep import add_up
+from bayesclust.core.sweep import add_up, fold
 
 
 @pytree
@@ -178,52 +178,10 @@ def worst_served(centers: Array, serving: Array, rows: Rows) -> Nominee:
         return jax.tree.map(lambda n, o: jnp.where(better, n, o), Nominee(near[j], x[:, j]), best)
 
     none = Nominee(jnp.asarray(-1, centers.dtype), jnp.zeros(centers.shape[1], centers.dtype))
-    return jax.lax.fori_loop(rows.first, rows.last, body, none)
+    return fold(rows, body, none)
 
 
-@pytree
-class Assigned:
-    """Labels of all rows, with what they imply.
-
-    Attributes
-    ----------
-    labels : (m, b) int32 array
-        Nearest centre, in block layout.
-    counts : (k,) array
-        Weight per cluster.
-    inertia : scalar
-        Weighted sum of squared distances, by differences.
-    """
-
-    labels: Array
-    counts: Array
-    inertia: Array
-
-
-def assign_rows(centers: Array, rows: Rows, *, direct: bool) -> Assigned:
-    """Assign every row to its nearest centre; the lowest index wins ties."""
-    k = centers.shape[0]
-    index = jnp.arange(k, dtype=jnp.int32)[:, None]
-
-    def body(i: Array, carry: tuple[Any, ...]) -> tuple[Any, ...]:
-        labels, counts, inertia = carry
-        x, weight = rows.x[i], rows.weight[i]
-        label, _ = assign.winner(-half_squared_distance(x, centers, direct=direct))
-        # By differences, so that the sum of squares does not cancel.
-        gap = x - centers[label].T
-        inertia = inertia.at[i].set(jnp.sum(weight * jnp.sum(gap * gap, axis=0)))
-        share = jnp.where(index == label, weight, 0)
-        return labels.at[i].set(label), counts + jnp.sum(share, axis=1), inertia
-
-    start = (
-        jnp.zeros(rows.weight.shape, jnp.int32),
-        jnp.zeros(k, centers.dtype),
-        jnp.zeros(rows.weight.shape[0], centers.dtype),
-    )
-    labels, counts, inertia = jax.lax.fori_loop(rows.first, rows.last, body, start)
-    return Assigned(labels, counts, jnp.sum(inertia))
-
-
+@jax.jit
 def total_square(rows: Rows) -> Array:
     """Weighted sum of squared norms of the rows."""
     return add_up(rows, lambda x, weight, i: jnp.sum(weight * jnp.sum(x * x, axis=0)))

@@ -17,6 +17,7 @@ from jax import lax
 from bayesclust._typing import Array, Key
 from bayesclust.core.linalg import matmul, squared_distance
 from bayesclust.core.rows import Rows
+from bayesclust.core.sweep import fold
 
 
 def greedy(key: Key, rows: Rows, k: int, *, direct: bool = False) -> Array:
@@ -41,8 +42,9 @@ def greedy(key: Key, rows: Rows, k: int, *, direct: bool = False) -> Array:
     """
     n_candidates = 2 + int(math.log(k))
     m, d, _ = rows.x.shape
-    key_first, key_block, key_row = jax.random.split(key, 3)
     dtype = rows.dtype
+    # One draw for all: every call of a generator costs compilation.
+    u_block, u_row = jax.random.uniform(key, (2, k, n_candidates), dtype)
     used = (jnp.arange(m) >= rows.first) & (jnp.arange(m) < rows.last)
     weight_sums = jnp.where(used, jnp.sum(rows.weight, axis=1), 0)
 
@@ -53,45 +55,39 @@ def greedy(key: Key, rows: Rows, k: int, *, direct: bool = False) -> Array:
         norm = jnp.sum(points * points, axis=1)[:, None] + jnp.sum(x * x, axis=0)
         return jnp.maximum(norm - 2 * matmul(points, x), 0)
 
-    first_block, first_row = jax.random.uniform(key_first, (2,), dtype)
-    i = pick(first_block, weight_sums)
-    first = rows.x[i][:, pick(first_row, rows.weight[i])]
-    u_block = jax.random.uniform(key_block, (k, n_candidates), dtype)
-    u_row = jax.random.uniform(key_row, (k, n_candidates), dtype)
-
-    def judge(nearest: Array, winner: Array, candidates: Array) -> tuple[Array, Array]:
+    def judge(nearest: Array, winner: Array, j: Array, candidates: Array) -> tuple[Array, Array]:
         """Fold the last winner into `nearest`; weighted sums by block if a candidate is added."""
         points = jnp.concatenate([winner[None], candidates])
 
         def body(i: Array, carry: tuple[Array, Array]) -> tuple[Array, Array]:
             nearest, sums = carry
             gaps = d2(rows.x[i], points)
-            near = jnp.minimum(nearest[i], gaps[0])
+            near = jnp.where(j > 0, jnp.minimum(nearest[i], gaps[0]), jnp.inf)
             sums = sums.at[i].set(jnp.sum(rows.weight[i] * jnp.minimum(near, gaps[1:]), axis=1))
             return nearest.at[i].set(near), sums
 
         sums = jnp.zeros((m, n_candidates), dtype)
-        return lax.fori_loop(rows.first, rows.last, body, (nearest, sums))
+        return fold(rows, body, (nearest, sums))
 
     def step(j: Array, carry: tuple[Array, ...]) -> tuple[Array, ...]:
         centers, nearest, sums, winner = carry
 
         def candidate(u_block: Array, u_row: Array) -> Array:
-            i = pick(u_block, sums, weight_sums)
+            i = pick(u_block, sums, weight_sums) if m > 1 else 0
             x, weight = rows.x[i], rows.weight[i]
             near = jnp.minimum(nearest[i], d2(x, winner[None])[0])
-            return x[:, pick(u_row, weight * near, weight)]
+            # The first centre is drawn by weight alone, and has one candidate.
+            return x[:, pick(u_row, jnp.where(j > 0, weight * near, weight), weight)]
 
         candidates = jax.vmap(candidate)(u_block[j], u_row[j])
-        nearest, by_block = judge(nearest, winner, candidates)
-        best = jnp.argmin(jnp.sum(by_block, axis=0))
+        nearest, by_block = judge(nearest, winner, j, candidates)
+        best = jnp.where(j > 0, jnp.argmin(jnp.sum(by_block, axis=0)), 0)
         winner = candidates[best]
         return centers.at[j].set(winner), nearest, by_block[:, best], winner
 
     nearest = jnp.full(rows.weight.shape, jnp.inf, dtype)
-    _, by_block = judge(nearest, first, jnp.broadcast_to(first, (n_candidates, d)))
-    centers = jnp.zeros((k, d), dtype).at[0].set(first)
-    return lax.fori_loop(1, k, step, (centers, nearest, by_block[:, 0], first))[0]
+    start = (jnp.zeros((k, d), dtype), nearest, weight_sums, jnp.zeros(d, dtype))
+    return lax.fori_loop(0, k, step, start)[0]
 
 
 def random_rows(key: Key, rows: Rows, k: int) -> Array:
@@ -117,10 +113,23 @@ def pick(u: Array, mass: Array, fallback: Array | None = None) -> Array:
     """Index drawn with probability proportional to `mass`, by inversion of uniform `u`.
 
     Where all mass is zero, `fallback` is used. Never an index of zero mass if there is any other.
+
+    Mass is added up in groups of about the square root of its length, and the index found by
+    its group and its place there: cheaper to run and to compile than one long running sum.
     """
     if fallback is not None:
         mass = jnp.where(jnp.sum(mass) > 0, mass, fallback)
-    cumulative = jnp.cumsum(mass)
-    index = jnp.searchsorted(cumulative, u * cumulative[-1], side="right")
-    last = jnp.max(jnp.where(mass > 0, jnp.arange(mass.shape[0]), 0))
-    return jnp.minimum(index, last)
+    size = 1 << (math.isqrt(mass.shape[0] - 1).bit_length() if mass.shape[0] > 1 else 0)
+    groups = jnp.pad(mass, (0, -mass.shape[0] % size)).reshape(-1, size)
+    totals = jnp.sum(groups, axis=1)
+    group, rest = _place(u * jnp.sum(totals), totals)
+    return group * size + _place(rest, groups[group])[0]
+
+
+def _place(target: Array, mass: Array) -> tuple[Array, Array]:
+    """First index whose running sum exceeds `target`, and what of `target` is left before it."""
+    index = jnp.arange(mass.shape[0])
+    reached = jnp.sum(jnp.where(index[:, None] <= index, mass[:, None], 0), axis=0)
+    last = jnp.max(jnp.where(mass > 0, index, 0))
+    chosen = jnp.minimum(jnp.sum(reached <= target), last)
+    return chosen, target - jnp.sum(jnp.where(index < chosen, mass, 0))

@@ -12,7 +12,7 @@ import sklearn.cluster
 from bayesclust import KMeans
 from bayesclust.core.rows import block_size, pack_host
 from bayesclust.core.units import natural_units
-from bayesclust.kmeans.fit import seed_program
+from bayesclust.kmeans.restarts import seed_program
 from tests.benchmarks.conftest import Report, data, start_rows, timed
 
 pytestmark = [pytest.mark.benchmark, pytest.mark.filterwarnings("ignore")]

@@ -18,6 +18,8 @@ from bayesclust.core.sweep import add_up, each, sweep
 from bayesclust.engines import SeededStart, em
 from bayesclust.families import FullGaussian
 from bayesclust.kmeans.fit import _fit_program
+from bayesclust.kmeans.lloyd import LloydStep
+from bayesclust.kmeans.restarts import Plan
 from bayesclust.mixture import Mixture
 from tests.problems import ALGORITHMS, FAMILIES, KEY, algorithm_at, assert_close, blobs, packed
 
@@ -260,8 +262,8 @@ def test_whole_fits_hold_nothing_of_rows_times_components():
     n = many.weight.size
     found = temporary(
         _fit_program,
-        KEY, many, many, None, np.float32(0), np.int32(5),
-        k=k, n_init=1, seeding=kmeans.greedy, direct=False, trace_length=16,
+        KEY, many, many, None, LloydStep(np.float32(0), np.float32(1)), np.int32(5),
+        plan=Plan(kmeans.greedy, k, 1, 16),
     )  # fmt: skip
     assert found < n * k * 4 / 2
     start = SeededStart()

@@ -1,0 +1,203 @@
+"""From packed rows to centres: seed, iterate, keep the best of several starts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from bayesclust._typing import Array, Key
+from bayesclust.core.loop import iterate, over_parts, restarts, run
+from bayesclust.core.rows import Rows, block_size, pack_host, spread
+from bayesclust.core.units import Units
+from bayesclust.kmeans.assignment import assign_program
+from bayesclust.kmeans.lloyd import KMeansState, LloydStep
+from bayesclust.kmeans.seeding import greedy
+
+Seeding = Callable[..., Array]
+"""``(key, rows, k) -> (k, d) centres``: `seeding.greedy`, `seeding.random_rows`, or one's own."""
+
+
+class Start(NamedTuple):
+    """The outcome of one start: its final state, its inertia there, where it began."""
+
+    state: KMeansState
+    objective: Array
+    seeds: Array
+
+
+class Plan(NamedTuple):
+    """How starts are made.
+
+    Attributes
+    ----------
+    seeding : Seeding or None
+        None: begin at given centres.
+    k, n_init : int
+    trace_length : int
+    """
+
+    seeding: Seeding | None
+    k: int
+    n_init: int
+    trace_length: int = 0
+
+
+def best_start(
+    key: Key,
+    rows: Rows,
+    seeds_from: Rows,
+    given: Array | None,
+    algorithm: LloydStep,
+    max_iter: Any,
+    plan: Plan,
+) -> tuple[Start, Array]:
+    """All starts and the choice between them, inside one program.
+
+    Parameters
+    ----------
+    key : PRNG key
+    rows, seeds_from : Rows
+        The rows to fit, and those to draw seeds from.
+    given : (k, d) array or None
+    algorithm : LloydStep
+    max_iter : int
+    plan : Plan
+
+    Returns
+    -------
+    best : Start
+        Clusters numbered by their centres, unless these were given.
+    objectives : (n_init,) array
+    """
+
+    def once(key: Key) -> Start:
+        seeds = given
+        if plan.seeding is not None:
+            seeds = seed(plan.seeding, key, seeds_from, plan.k, algorithm.direct)
+        assert seeds is not None
+        state = iterate(algorithm, KMeansState.start(seeds, plan.trace_length), rows, max_iter)
+        if plan.n_init == 1:  # nobody to be compared with
+            return Start(state, state.inertia, seeds)
+        _, value = algorithm.sweep(state, rows)
+        return Start(state, algorithm.inertia(value), seeds)
+
+    if plan.n_init == 1:
+        best = once(key)
+        objectives = best.objective[None]
+    else:
+        starts = restarts(once, jax.random.split(key, plan.n_init))
+        objectives = starts.objective
+        best = jax.tree.map(lambda v: v[jnp.argmin(objectives)], starts)
+    return (best if plan.seeding is None else in_order(best)), objectives
+
+
+def best_start_driven(
+    key: Key,
+    rows: Rows,
+    seeds_from: Rows,
+    given: Array | None,
+    algorithm: LloydStep,
+    max_iter: int,
+    plan: Plan,
+    work: int,
+) -> tuple[Start, Array]:
+    """`best_start` from the host, every sweep shared by all cores or devices."""
+    parts = spread(rows, work)
+    best: Start | None = None
+    objectives = []
+    for key_start in jax.random.split(key, plan.n_init) if plan.n_init > 1 else [key]:
+        seeds = given
+        if plan.seeding is not None:
+            seeds = seed_program(plan.seeding, key_start, seeds_from, plan.k, algorithm.direct)
+        assert seeds is not None
+        state = KMeansState.start(seeds, plan.trace_length)
+        state = run(algorithm, state, rows, max_iter, work=work)
+        objective = state.inertia
+        if plan.n_init > 1:
+            sums = over_parts(_sweep_program, (algorithm, state), parts)
+            objective = algorithm.inertia(sum(value for _, value in sums))
+        objectives.append(objective)
+        if best is None or bool(objective < best.objective):
+            best = Start(state, objective, seeds)
+    assert best is not None
+    return (best if plan.seeding is None else in_order(best)), jnp.stack(objectives)
+
+
+def in_order(start: Start) -> Start:
+    """Number the clusters by their centres, so that names do not depend on the seed."""
+    state = start.state
+    order = jnp.lexsort(state.centers.T[::-1])
+    state = KMeansState(
+        **{**vars(state), "centers": state.centers[order], "counts": state.counts[order]}
+    )
+    return start._replace(state=state)
+
+
+def seed(seeding: Seeding, key: Key, rows: Rows, k: int, direct: bool) -> Array:
+    """Centres ``(k, d)`` by a seeding function; `direct` as in `greedy`."""
+    if seeding is greedy:
+        return greedy(key, rows, k, direct=direct)
+    return seeding(key, rows, k)
+
+
+seed_program = jax.jit(seed, static_argnums=(0, 3, 4))
+
+
+@jax.jit
+def _sweep_program(stage: tuple[LloydStep, KMeansState], rows: Rows) -> Any:
+    algorithm, state = stage
+    return algorithm.sweep(state, rows)
+
+
+def subsample(
+    key: Key,
+    X: np.ndarray,
+    weight: np.ndarray | None,
+    size: int,
+    units: Units,
+    k: int,
+) -> Rows:
+    """A random subset of rows, packed like the whole."""
+    n, d = X.shape
+    seed = np.asarray(jax.random.key_data(jax.random.fold_in(key, 1))).ravel()
+    index = np.sort(np.random.default_rng(seed).choice(n, size, replace=False))
+    return pack_host(
+        np.ascontiguousarray(X[index]),
+        None if weight is None else weight[index],
+        shift=units.shift,
+        scale=units.scale,
+        block=block_size(size, k + d),
+    )
+
+
+def seed_host(
+    key: Key,
+    X: np.ndarray,
+    k: int,
+    weight: np.ndarray | None,
+    init: Seeding | np.ndarray,
+    units: Units,
+    *,
+    n_init: int,
+    sample: int,
+) -> Array:
+    """Centres ``(k, d)`` in the fit's units, the best of `n_init` seedings of a subsample."""
+    if not callable(init):
+        return jnp.asarray(units.inward(np.asarray(init, X.dtype)))
+    if weight is not None:
+        X, weight = X[weight > 0], weight[weight > 0]
+    size = min(max(sample, k), len(X))
+    rows = subsample(key, X, weight, size, units, k)
+    best: tuple[float, Array] | None = None
+    for key_start in jax.random.split(key, n_init):
+        centers = seed_program(init, key_start, rows, k, True)
+        inertia = float(assign_program(centers, rows, direct=True).inertia)
+        if best is None or inertia < best[0]:
+            best = inertia, centers
+    assert best is not None
+    centers = best[1]
+    return centers[jnp.lexsort(centers.T[::-1])]
