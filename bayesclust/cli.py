@@ -141,7 +141,7 @@ def score(
         table = attempt(lambda: clustering.scorecard(rows, level, to=to, progress=tick))
     kept = [c for c in frame.columns if c not in table.columns]
     whole(out, lambda path: dump(frame[kept].join(table), path, out.suffix, not plain(frame.index)))
-    typer.echo(f"wrote {len(table)} rows to {out}")
+    typer.echo(f"wrote {counted(len(table), 'row')} to {out}")
 
 
 # -- in ------------------------------------------------------------------------------------------
@@ -164,6 +164,11 @@ def attempt(call: Callable[[], Any]) -> Any:
 def listed(names: list[str]) -> str:
     """Names for a sentence, cut where they are many."""
     return ", ".join(map(str, names[:8])) + (" .." if len(names) > 8 else "")
+
+
+def counted(n: int, noun: str) -> str:
+    """A number and its noun, in the plural where it is due."""
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
 
 
 def read(path: Path) -> Any:
@@ -222,8 +227,8 @@ def finite(rows: Any, path: Path) -> Any:
     if bad.any():
         where = [c for c, b in zip(rows.columns, bad.any(axis=0), strict=True) if b]
         fail(
-            f"{path}: {int(bad.any(axis=1).sum())} rows have missing or infinite values in "
-            f"{listed(where)}; drop or impute them"
+            f"{path}: {counted(int(bad.any(axis=1).sum()), 'row')} with missing or infinite "
+            f"values in {listed(where)}; drop or impute them"
         )
     return rows.astype(float)
 
@@ -301,7 +306,7 @@ def dump(table: Any, path: str, suffix: str, index: bool) -> None:
 def write_both(
     scores: Path, table: Any, saved: Path, estimator: Any, out: Path, *, index: bool
 ) -> None:
-    """Write scores and model, both or neither."""
+    """Write scores and model, both or neither; earlier ones stay where that fails."""
     fresh = not out.exists()
     try:
         out.mkdir(exist_ok=True)
@@ -309,11 +314,16 @@ def write_both(
             ready = Path(part) / scores.name, Path(part) / saved.name
             dump(table, str(ready[0]), scores.suffix, index)
             estimator.save(ready[1])
-            os.replace(ready[0], scores)
+            earlier = Path(part) / "earlier"
+            if scores.exists():
+                os.replace(scores, earlier)
             try:
+                os.replace(ready[0], scores)
                 os.replace(ready[1], saved)
-            except OSError:
+            except BaseException:
                 scores.unlink(missing_ok=True)
+                if earlier.exists():
+                    os.replace(earlier, scores)
                 raise
     except BaseException as error:
         if fresh:
@@ -368,7 +378,9 @@ def show(
     if left:
         console.print(f"left out, not numeric: {listed(left)}")
     grid = Table(
-        title=f"{len(summary)} clusters of {len(rows)} rows", title_justify="left", box=SIMPLE_HEAD
+        title=f"{counted(len(summary), 'cluster')} of {counted(len(rows), 'row')}",
+        title_justify="left",
+        box=SIMPLE_HEAD,
     )
     for name in ("cluster", "size", "weight", "membership", *features):
         grid.add_column(name, justify="right")
@@ -422,10 +434,11 @@ def show_doubtful(console: Any, rows: Any, table: Any, level: float, count: int)
 def main() -> None:
     """Entry point; Ctrl-C ends with exit code 130 and one line."""
     try:
-        app(standalone_mode=True)
-    except KeyboardInterrupt:
-        typer.echo("bayesclust: interrupted; nothing was written", err=True)
-        sys.exit(130)
+        app()
+    except SystemExit as end:
+        if end.code == 130:
+            typer.echo("bayesclust: interrupted; nothing was written", err=True)
+        raise
 
 
 if __name__ == "__main__":

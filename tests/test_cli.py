@@ -1,5 +1,6 @@
 """The command line: the main job, bad input, and outputs that appear whole or not at all."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from bayesclust.cli import app
+from bayesclust.cli import app, main
 
 GEYSER = Path(__file__).parent.parent / "examples" / "data" / "old_faithful.csv"
 run = CliRunner().invoke
@@ -100,7 +101,7 @@ def test_nothing_is_overwritten_without_force(fitted, tmp_path):
 
 
 BAD_TABLES = {
-    "nan": ("a,b\n1,2\n3,\n4,5\n", ["1 rows", "b", "drop or impute"]),
+    "nan": ("a,b\n1,2\n3,\n4,5\n", ["1 row with", "b", "drop or impute"]),
     "inf": ("a,b\n1,inf\n3,4\n4,5\n", ["infinite", "b"]),
     "text": ("a,b\nx,y\nz,w\n", ["no numeric columns"]),
     "header_only": ("a,b\n", ["no rows"]),
@@ -159,6 +160,40 @@ def test_both_outputs_or_neither(tmp_path, monkeypatch):
     out = tmp_path / "out"
     arguments = ["fit", GEYSER, "--model", "kmeans", "-k", "2", "--standardize", "--out", out]
     refused(arguments, "No space left")
+    assert not out.exists()
+
+
+def test_forced_output_that_fails_keeps_the_earlier_one(tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    arguments = ["fit", GEYSER, "--model", "kmeans", "-k", "2", "--standardize", "--out", out]
+    assert run(app, [str(a) for a in arguments]).exit_code == 0
+    before = {p.name: p.read_bytes() for p in out.iterdir()}
+    replace = os.replace
+
+    def broken(source, target):
+        if Path(target).name == "model.nc":
+            raise OSError(28, "No space left on device")
+        replace(source, target)
+
+    monkeypatch.setattr("os.replace", broken)
+    refused([*arguments, "--seed", "1", "--force"], "No space left")
+    assert {p.name: p.read_bytes() for p in out.iterdir()} == before
+
+
+def test_interrupted(tmp_path, monkeypatch, capsys):
+    from bayesclust.estimators import KMeans
+
+    def stopped(self, X):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(KMeans, "fit", stopped)
+    out = tmp_path / "out"
+    arguments = ["fit", GEYSER, "--model", "kmeans", "-k", "2", "--out", out]
+    monkeypatch.setattr("sys.argv", ["bayesclust", *map(str, arguments)])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 130
+    assert "interrupted" in capsys.readouterr().err
     assert not out.exists()
 
 
