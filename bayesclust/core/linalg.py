@@ -99,8 +99,7 @@ def cholesky(a: Array) -> Array:
     def failed(factor: Array) -> Array:
         # A zero on the diagonal counts: nobody could divide by the factor.
         pivots = jnp.diagonal(factor, axis1=-2, axis2=-1)
-        good = jnp.all(jnp.isfinite(factor), axis=(-2, -1)) & jnp.all(pivots > 0, axis=-1)
-        return ~good[..., None, None]
+        return ~jnp.all((pivots > 0) & (pivots < jnp.inf), axis=-1)[..., None, None]
 
     def attempt(carry: tuple[Array, Array]) -> tuple[Array, Array]:
         factor, jitter = carry

@@ -75,8 +75,8 @@ def bucket(size: int) -> int:
     return -(-size // step) * step
 
 
-def block_size(n: int, floats_per_row: int) -> int:
-    """Rows per block: all of them if they fit one tile, else a power of two that does.
+def block_size(n: int, floats_per_row: int, least: int = MIN_BLOCK) -> int:
+    """Rows per block: all of them if they nearly fit one tile, else a power of two that does.
 
     Parameters
     ----------
@@ -84,13 +84,15 @@ def block_size(n: int, floats_per_row: int) -> int:
         Number of rows.
     floats_per_row : int
         Numbers a sweep holds per row (scores, rows, whitened rows ..).
+    least : int
+        Rows per block however large the tile gets.
     """
     if jax.default_backend() == "cpu":
         room = TILE_FLOATS // max(floats_per_row, 1)
-        most = min(max(room, MIN_BLOCK), MAX_BLOCK)
+        most = min(max(room, least), MAX_BLOCK)
     else:
-        most = max(ACCELERATOR_TILE_BYTES // (4 * max(floats_per_row, 1)), MIN_BLOCK)
-    if n <= most:
+        most = max(ACCELERATOR_TILE_BYTES // (4 * max(floats_per_row, 1)), least)
+    if n <= 2 * most:  # no loop at all beats the better block
         return bucket(n)
     return 1 << (most.bit_length() - 1)
 

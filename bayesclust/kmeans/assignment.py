@@ -14,9 +14,10 @@ from bayesclust._typing import Array
 from bayesclust.core.assign import winner
 from bayesclust.core.linalg import half_squared_distance
 from bayesclust.core.loop import over_parts
-from bayesclust.core.rows import Rows, block_size, pack_host, spread
+from bayesclust.core.rows import Rows, pack_host, spread
 from bayesclust.core.sweep import fold
 from bayesclust.core.units import Units
+from bayesclust.kmeans.lloyd import lloyd_block
 
 DIRECT_WORK = 1 << 18
 """Below this many multiply-adds per sweep, distances are always taken by differences."""
@@ -100,7 +101,7 @@ def assign_all(
     """Labels ``(n,)``, weight per cluster ``(k,)`` and inertia, at centres in the fit's units."""
     n, d = X.shape
     k = centers.shape[0]
-    rows = pack_host(X, weight, shift=units.shift, scale=units.scale, block=block_size(n, k + d))
+    rows = pack_host(X, weight, shift=units.shift, scale=units.scale, block=lloyd_block(n, k, d))
     work = n * k * d
     parts = spread(rows, work)
     merged = assign_parts(centers, parts, direct=work <= DIRECT_WORK)

@@ -14,10 +14,10 @@ from bayesclust._pytree import pytree
 from bayesclust._typing import Array, Key
 from bayesclust.core import rows as rows_
 from bayesclust.core.loop import run, settle_all
-from bayesclust.core.rows import Rows, block_size, bucket, pack, pack_host, spread, unblock
+from bayesclust.core.rows import Rows, bucket, pack, pack_host, spread, unblock
 from bayesclust.core.units import Units, natural_units, natural_units_traced
 from bayesclust.kmeans.assignment import DIRECT_WORK, Assigned, assign_parts, assign_rows
-from bayesclust.kmeans.lloyd import KMeansState, LloydStep
+from bayesclust.kmeans.lloyd import KMeansState, LloydStep, lloyd_block
 from bayesclust.kmeans.restarts import Plan, Seeding, best_start, best_start_driven, subsample
 from bayesclust.kmeans.seeding import greedy
 
@@ -176,7 +176,7 @@ def fit_host(
 ) -> KMeansFit:
     """`fit` on host data whose dtype the surrounding JAX mode supports."""
     n, d = X.shape
-    rows = pack_host(X, weight, shift=units.shift, scale=units.scale, block=block_size(n, k + d))
+    rows = pack_host(X, weight, shift=units.shift, scale=units.scale, block=lloyd_block(n, k, d))
     if given is not None:
         given = jnp.asarray(units.inward(np.asarray(given, X.dtype)))
     seeds_from = rows
@@ -189,7 +189,8 @@ def fit_host(
     work = n * k * d
     plan = Plan(seeding, k, n_init, bucket(max_iter))
     result = None
-    for direct in (True,) if work <= DIRECT_WORK else (False, True):
+    small = work <= DIRECT_WORK and rows.x.shape[0] == 1
+    for direct in (True,) if small else (False, True):
         algorithm = LloydStep(absolute_tol, square, direct)
         result = _fit_rows(
             key, rows, seeds_from, given, algorithm, max_iter, plan, work=work, history=history
@@ -328,7 +329,7 @@ def _fit_traced(
     n, d = X.shape
     weight = jnp.ones(n, X.dtype) if sample_weight is None else sample_weight.astype(X.dtype)
     shift, scale, variance = natural_units_traced(X, weight / jnp.sum(weight))
-    rows = pack((X - shift) / scale, weight, block=block_size(n, k + d))
+    rows = pack((X - shift) / scale, weight, block=lloyd_block(n, k, d))
     if given is not None:
         given = (jnp.asarray(given, X.dtype) - shift) / scale
     square = jnp.sum(weight) * jnp.sum(variance) / scale**2

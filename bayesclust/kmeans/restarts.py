@@ -11,10 +11,10 @@ import numpy as np
 
 from bayesclust._typing import Array, Key
 from bayesclust.core.loop import iterate, over_parts, restarts, run
-from bayesclust.core.rows import Rows, block_size, pack_host, spread
+from bayesclust.core.rows import Rows, pack_host, spread
 from bayesclust.core.units import Units
 from bayesclust.kmeans.assignment import assign_program
-from bayesclust.kmeans.lloyd import KMeansState, LloydStep
+from bayesclust.kmeans.lloyd import KMeansState, LloydStep, lloyd_block
 from bayesclust.kmeans.seeding import greedy
 
 Seeding = Callable[..., Array]
@@ -170,7 +170,7 @@ def subsample(
         None if weight is None else weight[index],
         shift=units.shift,
         scale=units.scale,
-        block=block_size(size, k + d),
+        block=lloyd_block(size, k, d),
     )
 
 
