@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from bayesclust._typing import Array, Key, Params
-from bayesclust.core.rows import Rows, block_size, pack, pack_host
+from bayesclust.core.rows import MIN_BLOCK, Rows, block_size, pack, pack_host
 from bayesclust.core.units import (
     Units,
     column_spread,
@@ -116,7 +116,8 @@ def traced(*arrays: Any) -> bool:
 def pose(X: Any, sample_weight: Any, units: Units | None, floats_per_row: int) -> Problem:
     """Bring rows into the fit's units and into blocks, on the host or inside a program."""
     n, d = X.shape
-    block = block_size(n, floats_per_row)
+    # Long rows want long blocks: their matrix products are what takes the time.
+    block = block_size(n, floats_per_row, least=512 if d >= 32 else MIN_BLOCK)
     if traced(X, sample_weight):
         weight = jnp.ones(n, X.dtype) if sample_weight is None else sample_weight.astype(X.dtype)
         shift, scale, variance = natural_units_traced(X, weight / jnp.sum(weight))

@@ -100,3 +100,36 @@ class Family(abc.ABC):
         (n, k) array
         """
         return self.score(self.prepare(params), X.T).T
+
+
+class ConjugateFamily(Family):
+    """A family whose posterior given allocated rows is known and can be drawn from.
+
+    Attributes
+    ----------
+    prior : pytree or None
+        None: flat, for maximum likelihood; engines that need a proper prior take the default of
+        `informed`.
+    """
+
+    prior: Any
+
+    @abc.abstractmethod
+    def informed(self, k: int) -> Self:
+        """The family with a weak prior scaled to the data, where none was given."""
+
+    @abc.abstractmethod
+    def in_prior_units(self, shift: Array, scale: Array) -> Self:
+        """The family with the prior of ``x * scale + shift`` if this is the prior of ``x``."""
+
+    @abc.abstractmethod
+    def posterior(self, params: Params, stats: Any, constants: Any) -> Any:
+        """Posterior hyperparameters given statistics taken at `params`."""
+
+    @abc.abstractmethod
+    def draw(self, key: Key, hyper: Any) -> Params:
+        """Parameters of all components from posterior hyperparameters."""
+
+    @abc.abstractmethod
+    def from_prior(self, key: Key, k: int) -> Params:
+        """Parameters of `k` components from the prior."""

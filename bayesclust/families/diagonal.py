@@ -10,7 +10,8 @@ import jax.numpy as jnp
 from bayesclust._pytree import pytree
 from bayesclust._typing import Array, Key, Params
 from bayesclust.core.linalg import matmul, outer_sum
-from bayesclust.families.base import Family
+from bayesclust.families.base import ConjugateFamily
+from bayesclust.families.conjugate import NormalInverseGamma, Summary, nothing
 from bayesclust.families.gaussian import LOG_2PI, chi2_tail, keep, safe_counts
 
 
@@ -33,7 +34,7 @@ class Moments(NamedTuple):
 
 @final
 @pytree
-class DiagonalGaussian(Family):
+class DiagonalGaussian(ConjugateFamily):
     """Gaussian with mean ``(k, d)`` and variances ``var (k, d)`` per component.
 
     Attributes as for `FullGaussian`.
@@ -41,12 +42,29 @@ class DiagonalGaussian(Family):
 
     ridge: Any = 1e-6
     spread: Any = 1.0
+    prior: Any = None
 
     dims: ClassVar = {"mean": ("cluster", "feature"), "var": ("cluster", "feature")}
 
     @override
     def scaled_to(self, spread: Array) -> Self:
-        return type(self)(self.ridge, spread)
+        return type(self)(self.ridge, spread, self.prior)
+
+    @override
+    def informed(self, k: int) -> Self:
+        if self.prior is not None:
+            return self
+        return type(self)(
+            self.ridge,
+            self.spread,
+            NormalInverseGamma.default(jnp.asarray(self.spread), k, sphere=False),
+        )
+
+    @override
+    def in_prior_units(self, shift: Array, scale: Array) -> Self:
+        if self.prior is None:
+            return self
+        return type(self)(self.ridge, self.spread, self.prior.in_units(shift, scale))
 
     def _floor(self, mean: Array) -> Array:
         return self.ridge * jnp.square(jnp.broadcast_to(self.spread, mean.shape[-1:]))
@@ -72,11 +90,22 @@ class DiagonalGaussian(Family):
     def stats(self, prepared: Prepared, x: Array, resp: Array) -> Moments:
         return Moments(jnp.sum(resp, axis=1), outer_sum(resp, x), outer_sum(resp, x * x))
 
+    def summary(self, params: Params, stats: Moments, constants: Any) -> Summary:
+        """Counts, means and sums of squares about them, by column."""
+        count, _ = safe_counts(stats.count)
+        mean = stats.first / count[:, None]
+        return Summary(
+            stats.count, mean, jnp.maximum(stats.second - count[:, None] * mean * mean, 0)
+        )
+
     @override
     def maximise(self, params: Params, stats: Moments, constants: Any) -> Params:
+        seen = self.summary(params, stats, constants)
+        if self.prior is not None:
+            mean, var = self.prior.posterior(seen).mode()
+            return {"mean": mean, "var": var}
         count, alive = safe_counts(stats.count)
-        mean = stats.first / count[:, None]
-        var = jnp.maximum(stats.second / count[:, None] - mean * mean, 0)
+        mean, var = seen.mean, seen.scatter / count[:, None]
         floor = self._floor(mean).astype(mean.dtype)
         var = _positive(keep(alive, var + floor, params["var"]), floor)
         return {"mean": keep(alive, mean, params["mean"]), "var": var}
@@ -87,7 +116,22 @@ class DiagonalGaussian(Family):
 
     @override
     def log_prior(self, params: Params) -> Array:
-        return jnp.zeros(params["mean"].shape[0], params["mean"].dtype)
+        if self.prior is None:
+            return jnp.zeros(params["mean"].shape[0], params["mean"].dtype)
+        return self.prior.log_prob(params["mean"], params["var"])
+
+    @override
+    def posterior(self, params: Params, stats: Moments, constants: Any) -> NormalInverseGamma:
+        return self.prior.posterior(self.summary(params, stats, constants))
+
+    @override
+    def draw(self, key: Key, hyper: NormalInverseGamma) -> Params:
+        mean, var = hyper.draw(key)
+        return {"mean": mean, "var": var}
+
+    @override
+    def from_prior(self, key: Key, k: int) -> Params:
+        return self.draw(key, self.prior.posterior(nothing(k, self.prior.mean, "diag")))
 
     @override
     def sample(self, key: Key, params: Params, z: Array) -> Array:

@@ -6,12 +6,12 @@ from typing import Any, ClassVar, NamedTuple, Self, final, override
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
 from bayesclust._pytree import pytree
 from bayesclust._typing import Array, Key, Params
-from bayesclust.core.linalg import PRECISION, cholesky, inverse_lower, matmul
-from bayesclust.families.base import Family
+from bayesclust.core.linalg import PRECISION, cholesky, inverse_lower, matmul, outer_sum
+from bayesclust.families.base import ConjugateFamily
+from bayesclust.families.conjugate import NormalInverseWishart, Summary, nothing
 from bayesclust.families.gaussian import (
     LOG_2PI,
     chi2_tail,
@@ -34,7 +34,7 @@ class Prepared(NamedTuple):
 
 
 class Moments(NamedTuple):
-    """Sums of ``1, y, y y^T`` in each component's whitened coordinates."""
+    """Sums of ``1, y, y x^T``, `y` being the rows in each component's whitened coordinates."""
 
     count: Array
     first: Array
@@ -43,7 +43,7 @@ class Moments(NamedTuple):
 
 @final
 @pytree
-class FullGaussian(Family):
+class FullGaussian(ConjugateFamily):
     """Gaussian with mean ``(k, d)`` and covariance ``cov (k, d, d)`` per component.
 
     Attributes
@@ -56,20 +56,37 @@ class FullGaussian(Family):
 
     Notes
     -----
-    Second moments are taken in whitened coordinates of the parameters before the update,
-    ``y = L^{-1}(x - m)``: then ``m' = m + L ybar`` and ``S' = L (yy - ybar ybar^T) L^T``
-    (McLachlan & Peel 2000, Finite Mixture Models, eq. 3.5-3.6, after the change of variable).
-    Nothing cancels in float32 however far the data are from the origin.
+    Moments are taken in whitened coordinates of the parameters before the update,
+    ``y = L^{-1}(x - m)``, with ``T = sum r y x^T``: then ``m' = m + L ybar`` and the scatter about
+    the old mean is ``L (T - n ybar m^T)`` (McLachlan & Peel 2000, Finite Mixture Models, eq.
+    3.5-3.6, after the change of variable). Only one factor is whitened, so that all components
+    share one matrix product; what cancels is of the order of the rounding of the rows themselves,
+    for `ybar` vanishes as EM converges.
     """
 
     ridge: Any = 1e-6
     spread: Any = 1.0
+    prior: Any = None
 
     dims: ClassVar = {"mean": ("cluster", "feature"), "cov": ("cluster", "feature", "feature_bis")}
 
     @override
     def scaled_to(self, spread: Array) -> Self:
-        return type(self)(self.ridge, spread)
+        return type(self)(self.ridge, spread, self.prior)
+
+    @override
+    def informed(self, k: int) -> Self:
+        if self.prior is not None:
+            return self
+        return type(self)(
+            self.ridge, self.spread, NormalInverseWishart.default(jnp.asarray(self.spread), k)
+        )
+
+    @override
+    def in_prior_units(self, shift: Array, scale: Array) -> Self:
+        if self.prior is None:
+            return self
+        return type(self)(self.ridge, self.spread, self.prior.in_units(shift, scale))
 
     def _floor(self, mean: Array) -> Array:
         return self.ridge * jnp.square(jnp.broadcast_to(self.spread, mean.shape[-1:]))
@@ -119,33 +136,42 @@ class FullGaussian(Family):
             d = len(y)
             weighted = [resp * v for v in y]
             first = jnp.stack([jnp.sum(v, axis=1) for v in weighted], axis=1)
-            upper = {
-                (i, j): jnp.sum(weighted[i] * y[j], axis=1) for i in range(d) for j in range(i, d)
-            }
             second = jnp.stack(
                 [
-                    jnp.stack([upper[min(i, j), max(i, j)] for j in range(d)], axis=1)
+                    jnp.stack([jnp.sum(weighted[i] * x[j], axis=1) for j in range(d)], axis=1)
                     for i in range(d)
                 ],
                 axis=1,
             )
             return Moments(jnp.sum(resp, axis=1), first, second)
-        ry = resp[:, None, :] * y
-        second = lax.dot_general(ry, y, (((2,), (2,)), ((0,), (0,))), precision=PRECISION)
-        return Moments(jnp.sum(resp, axis=1), jnp.sum(ry, axis=2), second)
+        k, d, b = y.shape
+        weighted = resp[:, None, :] * y
+        # With a column of ones the product yields the first moments as well.
+        longer = jnp.concatenate([x, jnp.ones((1, b), x.dtype)])
+        both = outer_sum(weighted.reshape(k * d, b), longer).reshape(k, d, d + 1)
+        return Moments(jnp.sum(resp, axis=1), both[:, :, d], both[:, :, :d])
+
+    def summary(self, params: Params, stats: Moments, constants: Any) -> Summary:
+        """Counts, means and scatters of the rows, from statistics taken at `params`."""
+        factor = cholesky(params["cov"])
+        count, _ = safe_counts(stats.count)
+        old = params["mean"]
+        step = jnp.einsum("kij,kj->ki", factor, stats.first / count[:, None], precision=PRECISION)
+        inner = stats.second - stats.first[:, :, None] * old[:, None, :]
+        scatter = matmul(factor, inner) - count[:, None, None] * step[:, :, None] * step[:, None]
+        return Summary(stats.count, old + step, 0.5 * (scatter + scatter.mT))
 
     @override
     def maximise(self, params: Params, stats: Moments, constants: Any) -> Params:
-        factor = cholesky(params["cov"])
+        seen = self.summary(params, stats, constants)
+        if self.prior is not None:
+            mean, cov = self.prior.posterior(seen).mode()
+            return {"mean": mean, "cov": cov}
         count, alive = safe_counts(stats.count)
-        bar = stats.first / count[:, None]
-        mean = params["mean"] + jnp.einsum("kij,kj->ki", factor, bar, precision=PRECISION)
-        inner = stats.second / count[:, None, None] - bar[:, :, None] * bar[:, None, :]
-        cov = jnp.einsum("kij,kjl,kml->kim", factor, inner, factor, precision=PRECISION)
-        cov = 0.5 * (cov + jnp.swapaxes(cov, -1, -2))
+        mean, cov = seen.mean, seen.scatter / count[:, None, None]
         # A difference of sums: a variance that rounding made negative is zero.
-        lift = self._floor(mean) + jnp.maximum(-jnp.diagonal(cov, axis1=-2, axis2=-1), 0)
-        cov = cov + lift.astype(cov.dtype)[..., None] * jnp.eye(cov.shape[-1], dtype=cov.dtype)
+        lifted = jnp.maximum(cov, 0) + self._floor(mean).astype(cov.dtype)
+        cov = jnp.where(jnp.eye(cov.shape[-1], dtype=bool), lifted, cov)
         cov = keep(alive, cov, params["cov"])
         return {"mean": keep(alive, mean, params["mean"]), "cov": cov}
 
@@ -155,7 +181,22 @@ class FullGaussian(Family):
 
     @override
     def log_prior(self, params: Params) -> Array:
-        return jnp.zeros(params["mean"].shape[0], params["mean"].dtype)
+        if self.prior is None:
+            return jnp.zeros(params["mean"].shape[0], params["mean"].dtype)
+        return self.prior.log_prob(params["mean"], params["cov"])
+
+    @override
+    def posterior(self, params: Params, stats: Moments, constants: Any) -> NormalInverseWishart:
+        return self.prior.posterior(self.summary(params, stats, constants))
+
+    @override
+    def draw(self, key: Key, hyper: NormalInverseWishart) -> Params:
+        mean, cov = hyper.draw(key)
+        return {"mean": mean, "cov": cov}
+
+    @override
+    def from_prior(self, key: Key, k: int) -> Params:
+        return self.draw(key, self.prior.posterior(nothing(k, self.prior.mean, "full")))
 
     @override
     def sample(self, key: Key, params: Params, z: Array) -> Array:

@@ -12,7 +12,8 @@ from bayesclust._typing import Array, Key, Params
 from bayesclust.core.linalg import PRECISION, cholesky, inverse_lower, matmul, outer_sum
 from bayesclust.core.rows import Rows
 from bayesclust.core.sweep import add_up
-from bayesclust.families.base import Family
+from bayesclust.families.base import ConjugateFamily
+from bayesclust.families.conjugate import NormalInverseWishart, Summary, nothing
 from bayesclust.families.gaussian import (
     LOG_2PI,
     chi2_tail,
@@ -46,7 +47,7 @@ class Constants(NamedTuple):
 
 @final
 @pytree
-class TiedGaussian(Family):
+class TiedGaussian(ConjugateFamily):
     """Gaussian with mean ``(k, d)`` and one covariance ``cov (d, d)`` for all components.
 
     The second moment of all rows is taken once, so that an iteration costs little more than one
@@ -55,12 +56,27 @@ class TiedGaussian(Family):
 
     ridge: Any = 1e-6
     spread: Any = 1.0
+    prior: Any = None
 
     dims: ClassVar = {"mean": ("cluster", "feature"), "cov": ("feature", "feature_bis")}
 
     @override
     def scaled_to(self, spread: Array) -> Self:
-        return type(self)(self.ridge, spread)
+        return type(self)(self.ridge, spread, self.prior)
+
+    @override
+    def informed(self, k: int) -> Self:
+        if self.prior is not None:
+            return self
+        return type(self)(
+            self.ridge, self.spread, NormalInverseWishart.default(jnp.asarray(self.spread), k)
+        )
+
+    @override
+    def in_prior_units(self, shift: Array, scale: Array) -> Self:
+        if self.prior is None:
+            return self
+        return type(self)(self.ridge, self.spread, self.prior.in_units(shift, scale))
 
     def _floor(self, mean: Array) -> Array:
         return self.ridge * jnp.square(jnp.broadcast_to(self.spread, mean.shape[-1:]))
@@ -96,13 +112,22 @@ class TiedGaussian(Family):
             *add_up(rows, lambda x, weight, i: (jnp.sum(weight), outer_sum(weight * x, x)))
         )
 
-    @override
-    def maximise(self, params: Params, stats: Moments, constants: Constants) -> Params:
+    def summary(self, params: Params, stats: Moments, constants: Constants) -> Summary:
+        """Counts and means of the rows, and their pooled scatter."""
         count, alive = safe_counts(stats.count)
         mean = keep(alive, stats.first / count[:, None], params["mean"])
         between = jnp.einsum("k,ki,kj->ij", stats.count, mean, mean, precision=PRECISION)
+        return Summary(stats.count, mean, constants.second - between)
+
+    @override
+    def maximise(self, params: Params, stats: Moments, constants: Constants) -> Params:
+        seen = self.summary(params, stats, constants)
+        mean = seen.mean
+        if self.prior is not None:
+            mean, cov = self.prior.posterior(seen).mode()
+            return {"mean": mean, "cov": cov}
         floor = self._floor(mean).astype(mean.dtype)
-        cov = (constants.second - between) / constants.weight
+        cov = seen.scatter / constants.weight
         # The difference of two sums: keep a variance that rounding made negative at zero.
         lift = jnp.maximum(-jnp.diagonal(cov), 0)
         cov = 0.5 * (cov + cov.T) + jnp.diag(floor + lift)
@@ -116,7 +141,22 @@ class TiedGaussian(Family):
 
     @override
     def log_prior(self, params: Params) -> Array:
-        return jnp.zeros(params["mean"].shape[0], params["mean"].dtype)
+        if self.prior is None:
+            return jnp.zeros(params["mean"].shape[0], params["mean"].dtype)
+        return self.prior.log_prob(params["mean"], params["cov"])
+
+    @override
+    def posterior(self, params: Params, stats: Moments, constants: Any) -> NormalInverseWishart:
+        return self.prior.posterior(self.summary(params, stats, constants))
+
+    @override
+    def draw(self, key: Key, hyper: NormalInverseWishart) -> Params:
+        mean, cov = hyper.draw(key)
+        return {"mean": mean, "cov": cov}
+
+    @override
+    def from_prior(self, key: Key, k: int) -> Params:
+        return self.draw(key, self.prior.posterior(nothing(k, self.prior.mean, "tied")))
 
     @override
     def sample(self, key: Key, params: Params, z: Array) -> Array:
