@@ -47,12 +47,28 @@ def drawn(key: Key) -> Assign:
     """One component per row, drawn with probability proportional to ``exp(score)``."""
 
     def assign(scores: Array, block: Array) -> tuple[Array, Array]:
+        k = scores.shape[0]
         best = jnp.max(scores, axis=0)
-        cumulative = jnp.cumsum(jnp.exp(scores - best), axis=0)
-        total = cumulative[-1]
+        mass = jnp.exp(scores - jnp.where(jnp.isfinite(best), best, 0))
+        reached = _running_sum(mass)
         u = jax.random.uniform(jax.random.fold_in(key, block), best.shape, scores.dtype)
-        label = jnp.sum((u * total >= cumulative).astype(jnp.int32), axis=0)
-        index = jnp.arange(scores.shape[0], dtype=jnp.int32)[:, None]
-        return (index == label).astype(scores.dtype), best + jnp.log(total)
+        # The first component whose running sum exceeds u times the whole; never one of no mass.
+        label = jnp.sum((u * reached[-1] >= reached[:-1]).astype(jnp.int32), axis=0)
+        index = jnp.arange(k, dtype=jnp.int32)[:, None]
+        return (index == label).astype(scores.dtype), best + jnp.log(reached[-1])
 
     return assign
+
+
+UNROLLED = 16
+"""Up to so many components a running sum is written out: each line is one vector operation."""
+
+
+def _running_sum(mass: Array) -> Array:
+    """Sums along the first axis up to and with each entry."""
+    if mass.shape[0] > UNROLLED:
+        return jnp.cumsum(mass, axis=0)
+    lines = [mass[0]]
+    for line in mass[1:]:
+        lines.append(lines[-1] + line)
+    return jnp.stack(lines)

@@ -20,6 +20,7 @@ import numpy as np
 from bayesclust._pytree import pytree, static
 from bayesclust._typing import Key
 from bayesclust.core import threads
+from bayesclust.core.loop import restarts
 from bayesclust.core.rows import Rows, cores
 from bayesclust.core.units import Units
 from bayesclust.draws import Draws
@@ -164,7 +165,7 @@ class Bootstrap(Engine):
         )
 
 
-BATCH = 64
+BATCH = 16
 """Most replicates per program: a program runs until its slowest replicate has converged."""
 
 
@@ -189,4 +190,4 @@ def _refit_many(
         draw = draw * (jnp.sum(rows.weight) / jnp.sum(draw))
         return base.refit(mixture, dataclasses.replace(rows, weight=draw), params, log_weights)
 
-    return jax.vmap(refit)(keys)
+    return restarts(refit, keys)

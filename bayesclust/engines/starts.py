@@ -54,7 +54,7 @@ def _best_start(
 
 @pytree
 class KMeansStart(Start):
-    """One M-step from a k-means partition, the best of `n_init` (0: ten if cheap, else one)."""
+    """One M-step from a k-means partition, the best of `n_init` (0: four if cheap, else one)."""
 
     n_init: int = static(default=0)
     max_iter: int = static(default=100)
@@ -70,7 +70,7 @@ class KMeansStart(Start):
             total_square(rows),
             distance_work <= DIRECT_WORK,
         )
-        n_init = self.n_init or (10 if distance_work < 1 << 20 else 1)
+        n_init = self.n_init or (4 if distance_work < 1 << 20 else 1)
         plan = Plan(greedy, mixture.k, n_init)
         if isinstance(rows.x, jax.core.Tracer) or distance_work < rows_.PARALLEL_WORK:
             best, _ = _best_start(key, rows, algorithm, self.max_iter, plan=plan)

@@ -30,7 +30,7 @@ def lloyd_block(n: int, k: int, d: int) -> int:
     if d >= 64:
         return block_size(n, k + d, least=512)
     if k <= SCATTER:
-        return block_size(n, max((k + d) // 3, 12))
+        return block_size(n, max((k + d) // 3, 4))
     return block_size(n, k + d)
 
 

@@ -17,7 +17,6 @@ from jax import lax
 from bayesclust._typing import Array, Key
 from bayesclust.core.linalg import matmul, squared_distance
 from bayesclust.core.rows import Rows
-from bayesclust.core.sweep import fold
 
 
 def greedy(key: Key, rows: Rows, k: int, *, direct: bool = False) -> Array:
@@ -48,26 +47,28 @@ def greedy(key: Key, rows: Rows, k: int, *, direct: bool = False) -> Array:
     used = (jnp.arange(m) >= rows.first) & (jnp.arange(m) < rows.last)
     weight_sums = jnp.where(used, jnp.sum(rows.weight, axis=1), 0)
 
-    def d2(x: Array, points: Array) -> Array:
+    # Norms are the same in every turn.
+    norms = jnp.zeros((m, 0), dtype) if direct else jnp.sum(rows.x * rows.x, axis=1)
+
+    def d2(x: Array, norm: Array, points: Array) -> Array:
         """Squared distances ``(d, b), (p, d) -> (p, b)``."""
         if direct:
             return squared_distance(x, points)
-        norm = jnp.sum(points * points, axis=1)[:, None] + jnp.sum(x * x, axis=0)
-        return jnp.maximum(norm - 2 * matmul(points, x), 0)
+        own = jnp.sum(points * points, axis=1)[:, None]
+        return jnp.maximum(own + norm - 2 * matmul(points, x), 0)
 
     def judge(nearest: Array, winner: Array, j: Array, candidates: Array) -> tuple[Array, Array]:
         """Fold the last winner into `nearest`; weighted sums by block if a candidate is added."""
         points = jnp.concatenate([winner[None], candidates])
 
-        def body(i: Array, carry: tuple[Array, Array]) -> tuple[Array, Array]:
-            nearest, sums = carry
-            gaps = d2(rows.x[i], points)
-            near = jnp.where(j > 0, jnp.minimum(nearest[i], gaps[0]), jnp.inf)
-            sums = sums.at[i].set(jnp.sum(rows.weight[i] * jnp.minimum(near, gaps[1:]), axis=1))
-            return nearest.at[i].set(near), sums
+        def body(_: None, block: tuple[Array, ...]) -> tuple[None, tuple[Array, Array]]:
+            x, norm, weight, nearest = block
+            gaps = d2(x, norm, points)
+            near = jnp.where(j > 0, jnp.minimum(nearest, gaps[0]), jnp.inf)
+            return None, (near, jnp.sum(weight * jnp.minimum(near, gaps[1:]), axis=1))
 
-        sums = jnp.zeros((m, n_candidates), dtype)
-        return fold(rows, body, (nearest, sums))
+        # A scan writes what it makes apart from what it reads: in one carry XLA copies it all.
+        return lax.scan(body, None, (rows.x, norms, rows.weight, nearest), unroll=m == 1)[1]
 
     def step(j: Array, carry: tuple[Array, ...]) -> tuple[Array, ...]:
         centers, nearest, sums, winner = carry
@@ -75,7 +76,7 @@ def greedy(key: Key, rows: Rows, k: int, *, direct: bool = False) -> Array:
         def candidate(u_block: Array, u_row: Array) -> Array:
             i = pick(u_block, sums, weight_sums) if m > 1 else 0
             x, weight = rows.x[i], rows.weight[i]
-            near = jnp.minimum(nearest[i], d2(x, winner[None])[0])
+            near = jnp.minimum(nearest[i], d2(x, norms[i], winner[None])[0])
             # The first centre is drawn by weight alone, and has one candidate.
             return x[:, pick(u_row, jnp.where(j > 0, weight * near, weight), weight)]
 

@@ -1,6 +1,6 @@
 """How mass is shared between components: one prior process per file."""
 
 from bayesclust.weights.base import WeightPrior
-from bayesclust.weights.dirichlet import Dirichlet
+from bayesclust.weights.dirichlet import Dirichlet, Gamma
 
-__all__ = ["Dirichlet", "WeightPrior"]
+__all__ = ["Dirichlet", "Gamma", "WeightPrior"]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import abc
+from typing import Any
 
-from bayesclust._typing import Array
+from bayesclust._typing import Array, Key
 
 
 class WeightPrior(abc.ABC):
@@ -17,3 +18,15 @@ class WeightPrior(abc.ABC):
     @abc.abstractmethod
     def log_prior(self, log_weights: Array) -> Array:
         """Log prior density of the weights, scalar, up to a constant."""
+
+    @abc.abstractmethod
+    def begin(self, k: int, dtype: Any) -> dict[str, Array]:
+        """What a sampler carries along besides the weights: hyperparameters that are drawn."""
+
+    @abc.abstractmethod
+    def draw(self, key: Key, counts: Array, state: dict[str, Array]) -> Any:
+        """Log weights ``(k,)`` and the next state, given counts."""
+
+    @abc.abstractmethod
+    def from_prior(self, key: Key, k: int, dtype: Any) -> tuple[Array, dict[str, Array]]:
+        """Log weights and state from the prior."""

@@ -1,14 +1,42 @@
-"""Dirichlet prior on the weights of a finite mixture."""
+"""Dirichlet prior on the weights of a finite mixture.
+
+References
+----------
+S. Fruehwirth-Schnatter (2006), Finite Mixture and Markov Switching Models, Springer, section 3.5:
+    the weights given counts are Dirichlet; a gamma hyperprior on a symmetric concentration is
+    updated by Metropolis-Hastings.
+"""
 
 from __future__ import annotations
 
 from typing import Any, final, override
 
+import jax
 import jax.numpy as jnp
 
 from bayesclust._pytree import pytree
-from bayesclust._typing import Array
+from bayesclust._typing import Array, Key
+from bayesclust.core.simplex import log_normalize
 from bayesclust.weights.base import WeightPrior
+
+
+@final
+@pytree
+class Gamma:
+    """Gamma hyperprior of a positive scalar.
+
+    Attributes
+    ----------
+    shape, rate : scalars
+        Mean ``shape / rate``.
+    """
+
+    shape: Any
+    rate: Any
+
+
+STEP = 0.7
+"""Standard deviation of the random walk of the log concentration."""
 
 
 @final
@@ -18,9 +46,10 @@ class Dirichlet(WeightPrior):
 
     Attributes
     ----------
-    concentration : scalar or (k,) array
+    concentration : scalar, (k,) array or Gamma
         Prior counts; 1 is flat and gives maximum likelihood. Below 1 the mode may leave
-        components empty: their log weight is then -inf.
+        components empty: their log weight is then -inf. With a `Gamma` the common concentration
+        is unknown and drawn too; point fits take its mean.
 
     Examples
     --------
@@ -32,14 +61,73 @@ class Dirichlet(WeightPrior):
 
     concentration: Any = 1.0
 
+    @property
+    def _value(self) -> Any:
+        c = self.concentration
+        return c.shape / c.rate if isinstance(c, Gamma) else c
+
     @override
     def mode(self, counts: Array) -> Array:
-        mass = jnp.maximum(counts + (self.concentration - 1.0), 0)
+        mass = jnp.maximum(counts + (self._value - 1.0), 0)
         # A prior that would empty every component is left out.
         mass = jnp.where(jnp.sum(mass) > 0, mass, counts)
         return jnp.log(mass) - jnp.log(jnp.sum(mass))
 
     @override
     def log_prior(self, log_weights: Array) -> Array:
-        power = jnp.broadcast_to(jnp.asarray(self.concentration - 1.0), log_weights.shape)
+        power = jnp.broadcast_to(jnp.asarray(self._value - 1.0), log_weights.shape)
         return jnp.sum(jnp.where(power == 0, 0.0, power * log_weights))
+
+    @override
+    def begin(self, k: int, dtype: Any) -> dict[str, Array]:
+        if not isinstance(self.concentration, Gamma):
+            return {}
+        return {"concentration": jnp.asarray(self._value, dtype)}
+
+    @override
+    def draw(
+        self, key: Key, counts: Array, state: dict[str, Array]
+    ) -> tuple[Array, dict[str, Array]]:
+        key_weights, key_concentration = jax.random.split(key)
+        current = state.get("concentration", self.concentration)
+        log_weights = _dirichlet(key_weights, counts + current)
+        if not isinstance(self.concentration, Gamma):
+            return log_weights, state
+        moved = self._walk(key_concentration, log_weights, state["concentration"])
+        return log_weights, {"concentration": moved}
+
+    @override
+    def from_prior(self, key: Key, k: int, dtype: Any) -> tuple[Array, dict[str, Array]]:
+        key_weights, key_concentration = jax.random.split(key)
+        if isinstance(self.concentration, Gamma):
+            drawn = jax.random.gamma(
+                key_concentration, jnp.asarray(self.concentration.shape, dtype)
+            )
+            state = {"concentration": drawn / self.concentration.rate}
+            prior = jnp.broadcast_to(state["concentration"], (k,))
+        else:
+            state = {}
+            prior = jnp.broadcast_to(jnp.asarray(self.concentration, dtype), (k,))
+        return _dirichlet(key_weights, prior), state
+
+    def _walk(self, key: Key, log_weights: Array, current: Array) -> Array:
+        """Metropolis-Hastings step of the concentration given the weights, on the log scale."""
+        key_step, key_accept = jax.random.split(key)
+        proposed = current * jnp.exp(STEP * jax.random.normal(key_step, dtype=current.dtype))
+        k, total = log_weights.shape[0], jnp.sum(log_weights)
+        prior = self.concentration
+
+        def log_density(a: Array) -> Array:
+            # In log a: the Jacobian raises the gamma's power by one.
+            gammaln = jax.scipy.special.gammaln
+            dirichlet = gammaln(k * a) - k * gammaln(a) + (a - 1) * total
+            return dirichlet + prior.shape * jnp.log(a) - prior.rate * a
+
+        ratio = log_density(proposed) - log_density(current)
+        u = jax.random.uniform(key_accept, dtype=current.dtype)
+        return jnp.where(jnp.log(u) < ratio, proposed, current)
+
+
+def _dirichlet(key: Key, concentration: Array) -> Array:
+    """Log weights from a Dirichlet; in logs, since small concentrations underflow otherwise."""
+    return log_normalize(jax.random.loggamma(key, concentration))
