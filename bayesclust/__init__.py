@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from bayesclust.draws import Draws as Draws
     from bayesclust.engines.bootstrap import Bootstrap as Bootstrap
     from bayesclust.engines.em import EM as EM
+    from bayesclust.engines.gibbs import Gibbs as Gibbs
     from bayesclust.engines.hard import Lloyd as Lloyd
+    from bayesclust.estimators.bayesian_mixture import BayesianMixture as BayesianMixture
     from bayesclust.estimators.gaussian_mixture import GaussianMixture as GaussianMixture
     from bayesclust.estimators.kmeans import KMeans as KMeans
     from bayesclust.estimators.minibatch_kmeans import MiniBatchKMeans as MiniBatchKMeans
@@ -41,6 +43,7 @@ _HOME = {
     "KMeans": "bayesclust.estimators.kmeans",
     "MiniBatchKMeans": "bayesclust.estimators.minibatch_kmeans",
     "GaussianMixture": "bayesclust.estimators.gaussian_mixture",
+    "BayesianMixture": "bayesclust.estimators.bayesian_mixture",
     # answers
     "Clustering": "bayesclust.posterior.clustering",
     "load": "bayesclust.posterior.store",
@@ -55,6 +58,7 @@ _HOME = {
     # engines
     "Lloyd": "bayesclust.engines.hard",
     "EM": "bayesclust.engines.em",
+    "Gibbs": "bayesclust.engines.gibbs",
     "Bootstrap": "bayesclust.engines.bootstrap",
     # submodules
     "core": "bayesclust.core",

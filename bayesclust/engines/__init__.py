@@ -6,6 +6,7 @@ An engine's `run` takes a key, a mixture and rows, and returns `Draws`.
 from bayesclust.engines.base import Engine, PointEngine
 from bayesclust.engines.bootstrap import Bootstrap
 from bayesclust.engines.em import EM
+from bayesclust.engines.gibbs import Gibbs
 from bayesclust.engines.hard import Lloyd
 from bayesclust.engines.starts import Given, KMeansStart, RandomResponsibilities, SeededStart
 
@@ -13,6 +14,7 @@ __all__ = [
     "EM",
     "Bootstrap",
     "Engine",
+    "Gibbs",
     "Given",
     "KMeansStart",
     "Lloyd",

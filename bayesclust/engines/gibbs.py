@@ -120,7 +120,8 @@ def step(
         assign.drawn(keys[0]),
         lambda x, resp: (family.stats(prepared, x, resp), jnp.sum(resp, axis=1)),
     )
-    log_prior = mixture.log_prior(state.params, state.log_weights)
+    log_prior = jnp.sum(family.log_prior(state.params))
+    log_prior = log_prior + mixture.weights.log_prior(state.log_weights, state.weights)
     weights = jnp.exp(state.log_weights)
     record = Record(
         state.params,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from bayesclust.engines.gibbs import Gibbs
 from bayesclust.engines.starts import KMeansStart, RandomResponsibilities, SeededStart
 from bayesclust.families import (
     DiagonalGaussian,
@@ -12,6 +13,7 @@ from bayesclust.families import (
     TiedGaussian,
 )
 from bayesclust.kmeans.seeding import greedy, random_rows
+from bayesclust.weights.dirichlet import Dirichlet
 
 SEEDINGS: dict[str, Any] = {"k-means++": greedy, "random": random_rows}
 
@@ -30,6 +32,10 @@ STARTS: dict[str, Any] = {
 }
 
 UNCERTAINTIES = ("bootstrap",)
+
+WEIGHTS: dict[str, Any] = {"dirichlet": Dirichlet()}
+
+ENGINES: dict[str, Any] = {"gibbs": Gibbs()}
 
 
 def look_up(table: dict[str, Any], name: Any, parameter: str) -> Any:

@@ -19,7 +19,7 @@ from bayesclust.estimators import _names
 from bayesclust.estimators._base import Clusterer, warn_short, warn_unconverged, whole
 from bayesclust.mixture import Mixture
 from bayesclust.posterior import membership
-from bayesclust.posterior.align import permute
+from bayesclust.posterior.align import in_order
 from bayesclust.weights.dirichlet import Dirichlet
 
 
@@ -191,7 +191,7 @@ class GaussianMixture(DensityMixin, Clusterer):
         engine = EM(tol=float(self.tol), max_iter=int(self.max_iter), n_init=int(n_init))
         point = engine.run(key, mixture, rows, sample_weight=weight, start=start, units=units)
         if "mean" not in given:
-            point = _in_order(point, family)
+            point = in_order(point, family)
         if point.flags["floored"].any() and warn_short(rows, weight, k, "n_components"):
             point.flags["short"] = np.ones((1, 1), bool)
         elif not point.flags["converged"].all():
@@ -360,12 +360,6 @@ def _completed(given: dict[str, Any], family: Any, d: int) -> dict[str, Any]:
         for n, dims in family.dims.items()
     }
     return {**blank, **given}
-
-
-def _in_order(point: Any, family: Any) -> Any:
-    """Number components by their means, so that names do not depend on the seed."""
-    order = np.lexsort(point.params["mean"][0, 0].T[::-1])
-    return permute(point, family, order[None, None])
 
 
 def _precisions_cholesky(covariance: np.ndarray, kind: str) -> np.ndarray:

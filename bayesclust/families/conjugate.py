@@ -196,7 +196,7 @@ class NormalInverseGamma:
 
     def in_units(self, shift: Any, scale: Any) -> NormalInverseGamma:
         """The prior of ``x * scale + shift`` if this is the prior of ``x``."""
-        by_column = jnp.ndim(self.rate) > 0
+        by_column = jnp.ndim(self.rate) == jnp.ndim(self.mean)
         factor = scale * scale if by_column else (scale ** (2.0 / scale.shape[0])).prod()
         return NormalInverseGamma(
             self.mean * scale + shift, self.strength, self.shape, self.rate * factor

@@ -101,6 +101,12 @@ def align(draws: Draws, family: Family, own: np.ndarray, overlap: np.ndarray) ->
     return aligned, Alignment(permutation, confidence.reshape(c, s))
 
 
+def in_order(point: Draws, family: Family) -> Draws:
+    """A point fit with components numbered by their means, so that names do not depend on luck."""
+    order = np.lexsort(np.asarray(point.params["mean"])[0, 0].T[::-1])
+    return permute(point, family, order[None, None])
+
+
 def permute(draws: Draws, family: Family, permutation: np.ndarray) -> Draws:
     """Draws with component ``permutation[c, s, j]`` at place ``j``."""
 

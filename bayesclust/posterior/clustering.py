@@ -458,11 +458,43 @@ class Clustering:
                     f"{low:.0%} of the draws do not match the point fit cluster by cluster: read "
                     "memberships of rows, not parameters of clusters."
                 )
-        if self.draws is not None:
+        if self._sampled:
+            from bayesclust.posterior.diagnostics import doubts
+
+            assert self.draws is not None
+            if bool(np.any(self.draws.flags["interrupted"])):
+                said.append("The run was interrupted: these are the draws up to then.")
+            said += doubts(self.draws.stats)
+        elif self.draws is not None:
             stuck = 1 - float(np.mean(self.draws.flags.get("converged", True)))
             if stuck > 0.01:
                 said.append(f"{stuck:.0%} of the refits stopped before they converged.")
         return said
+
+    def diagnostics(self) -> pd.DataFrame:
+        """How well chains have mixed, by quantities that no relabelling changes.
+
+        Returns
+        -------
+        pandas.DataFrame
+            One line per quantity: `mean`, `sd`, `mcse_mean`, `ess_bulk`, `ess_tail`, `r_hat`.
+
+        Raises
+        ------
+        ValueError
+            If the fit has no chains.
+        """
+        from bayesclust.posterior.diagnostics import table
+
+        if not self._sampled:
+            raise ValueError("this fit has no Markov chains: fit a BayesianMixture")
+        assert self.draws is not None
+        return table(self.draws.stats)
+
+    @property
+    def _sampled(self) -> bool:
+        """Whether the draws are those of Markov chains."""
+        return self.draws is not None and "interrupted" in self.draws.flags
 
     def save(self, path: Any) -> None:
         """Write the clustering to a netCDF file; `bayesclust.load` reads it back.

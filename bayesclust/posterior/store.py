@@ -131,7 +131,7 @@ def _rebuild(tree: xr.DataTree) -> Clustering:
     )
 
 
-FLAGS = ("converged", "floored", "imprecise", "short", "widened")
+FLAGS = ("converged", "floored", "imprecise", "interrupted", "short", "widened")
 
 
 def _draws(family: Any, params: xr.Dataset, stats: xr.Dataset, search: Any) -> Draws:

@@ -16,8 +16,8 @@ class WeightPrior(abc.ABC):
         """Log weights of greatest posterior density given counts ``(k,)``."""
 
     @abc.abstractmethod
-    def log_prior(self, log_weights: Array) -> Array:
-        """Log prior density of the weights, scalar, up to a constant."""
+    def log_prior(self, log_weights: Array, state: dict[str, Array] | None = None) -> Array:
+        """Log prior density of the weights (and of a sampler's `state`), up to a constant."""
 
     @abc.abstractmethod
     def begin(self, k: int, dtype: Any) -> dict[str, Array]:

@@ -74,7 +74,9 @@ class Dirichlet(WeightPrior):
         return jnp.log(mass) - jnp.log(jnp.sum(mass))
 
     @override
-    def log_prior(self, log_weights: Array) -> Array:
+    def log_prior(self, log_weights: Array, state: dict[str, Array] | None = None) -> Array:
+        if state:
+            return self._log_joint(state["concentration"], log_weights)
         power = jnp.broadcast_to(jnp.asarray(self._value - 1.0), log_weights.shape)
         return jnp.sum(jnp.where(power == 0, 0.0, power * log_weights))
 
@@ -114,18 +116,18 @@ class Dirichlet(WeightPrior):
         """Metropolis-Hastings step of the concentration given the weights, on the log scale."""
         key_step, key_accept = jax.random.split(key)
         proposed = current * jnp.exp(STEP * jax.random.normal(key_step, dtype=current.dtype))
-        k, total = log_weights.shape[0], jnp.sum(log_weights)
-        prior = self.concentration
-
-        def log_density(a: Array) -> Array:
-            # In log a: the Jacobian raises the gamma's power by one.
-            gammaln = jax.scipy.special.gammaln
-            dirichlet = gammaln(k * a) - k * gammaln(a) + (a - 1) * total
-            return dirichlet + prior.shape * jnp.log(a) - prior.rate * a
-
-        ratio = log_density(proposed) - log_density(current)
+        ratio = self._log_joint(proposed, log_weights) - self._log_joint(current, log_weights)
+        # The walk is on the log scale: its Jacobian.
+        ratio = ratio + jnp.log(proposed) - jnp.log(current)
         u = jax.random.uniform(key_accept, dtype=current.dtype)
         return jnp.where(jnp.log(u) < ratio, proposed, current)
+
+    def _log_joint(self, a: Array, log_weights: Array) -> Array:
+        """Log density of symmetric Dirichlet weights and their concentration together."""
+        k, prior = log_weights.shape[0], self.concentration
+        gammaln = jax.scipy.special.gammaln
+        dirichlet = gammaln(k * a) - k * gammaln(a) + (a - 1) * jnp.sum(log_weights)
+        return dirichlet + (prior.shape - 1) * jnp.log(a) - prior.rate * a
 
 
 def _dirichlet(key: Key, concentration: Array) -> Array:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from bayesclust import GaussianMixture, KMeans, MiniBatchKMeans
+from bayesclust import BayesianMixture, GaussianMixture, Gibbs, KMeans, MiniBatchKMeans
 from tests.problems import blobs
 
 DRAWN: dict[str, Any] = {"uncertainty": "bootstrap", "num_draws": 4}
@@ -20,12 +20,13 @@ VARIANTS = [
     KMeans(n_clusters=3, **DRAWN),
     GaussianMixture(n_components=2, standardize=True),
     GaussianMixture(n_components=2, covariance_type="diag", **DRAWN),
+    BayesianMixture(n_components=2, engine=Gibbs(20, 20, 2)),
 ]
 
 
 def expected(estimator: Any) -> dict[str, str]:
     """Where chance is drawn row by row, a row of weight 2 cannot draw what two rows do."""
-    if isinstance(estimator, MiniBatchKMeans) or estimator.uncertainty:
+    if isinstance(estimator, MiniBatchKMeans | BayesianMixture) or estimator.uncertainty:
         return {"check_sample_weight_equivalence_on_dense_data": "random batches or row weights"}
     return {}
 

@@ -1,0 +1,234 @@
+"""Bayesian mixtures in scikit-learn's language."""
+
+from __future__ import annotations
+
+import warnings
+from numbers import Integral
+from typing import Any, ClassVar
+
+import jax
+import numpy as np
+from sklearn.base import DensityMixin
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import check_is_fitted
+
+from bayesclust.draws import Draws
+from bayesclust.engines.base import Engine
+from bayesclust.estimators import _names
+from bayesclust.estimators._base import PACKAGE, Clusterer, whole
+from bayesclust.families.base import ConjugateFamily
+from bayesclust.mixture import Mixture
+from bayesclust.posterior.align import in_order
+from bayesclust.posterior.clustering import Clustering, Training, row_names
+from bayesclust.weights.base import WeightPrior
+
+
+class BayesianMixture(DensityMixin, Clusterer):
+    """Bayesian mixture: a posterior over everything, and memberships averaged over it.
+
+    Parameters
+    ----------
+    n_components : int
+    family : {"full", "tied", "diag", "spherical"} or ConjugateFamily
+        A family object brings its own prior, in the units of `X`; a name gets the weak default
+        scaled to the data (Fraley and Raftery 2007).
+    weights : "dirichlet" or WeightPrior
+    engine : "gibbs" or Engine
+    standardize : bool
+        Divide columns by their standard deviation inside the fit; everything is reported in the
+        units of `X`.
+    random_state : int, RandomState or None
+
+    Attributes
+    ----------
+    weights_ : (k,) ndarray
+        Posterior means, as all parameters below, over aligned draws.
+    means_ : (k, d) ndarray
+    covariances_ : ndarray
+        Shaped by the family, as in scikit-learn.
+    labels_ : (n,) int32 ndarray
+    clustering_ : Clustering
+    n_features_in_ : int
+    feature_names_in_ : ndarray
+
+    Examples
+    --------
+    >>> from bayesclust import BayesianMixture
+    >>> from bayesclust.datasets import load_old_faithful
+    >>> from bayesclust.engines import Gibbs
+    >>> engine = Gibbs(num_warmup=100, num_draws=100, num_chains=2)
+    >>> bm = BayesianMixture(2, engine=engine, standardize=True, random_state=0)
+    >>> bm.fit(load_old_faithful()).means_.round(1).tolist()
+    [[2.0, 54.5], [4.3, 80.0]]
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "n_components": [Interval(Integral, 1, None, closed="left")],
+        "family": [StrOptions(set(_names.COVARIANCES)), ConjugateFamily],
+        "weights": [StrOptions(set(_names.WEIGHTS)), WeightPrior],
+        "engine": [StrOptions(set(_names.ENGINES)), Engine],
+        "standardize": ["boolean"],
+        "random_state": ["random_state"],
+    }
+
+    def __init__(
+        self,
+        n_components: int = 1,
+        *,
+        family: Any = "full",
+        weights: Any = "dirichlet",
+        engine: Any = "gibbs",
+        standardize: bool = False,
+        random_state: Any = None,
+    ) -> None:
+        self.n_components = n_components
+        self.family = family
+        self.weights = weights
+        self.engine = engine
+        self.standardize = standardize
+        self.random_state = random_state
+
+    @whole
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> BayesianMixture:
+        """Sample the posterior.
+
+        Parameters
+        ----------
+        X : (n, d) array or data frame
+        y : ignored
+        sample_weight : (n,) array, optional
+            Weight 2 equals the row twice, weight 0 its absence.
+
+        Returns
+        -------
+        self
+        """
+        self._validate_params()
+        rows = self._validate(X, reset=True, minimum=2)
+        k = self.n_components
+        weight = self._weights(sample_weight, rows)
+        self._enough_rows(rows, weight, k, "n_components")
+        units = self._units(rows, weight)
+        family = self.family
+        if isinstance(family, str):
+            family = _names.look_up(_names.COVARIANCES, family, "family")()
+        prior = self.weights
+        if isinstance(prior, str):
+            prior = _names.look_up(_names.WEIGHTS, prior, "weights")
+        engine = self.engine
+        if isinstance(engine, str):
+            engine = _names.look_up(_names.ENGINES, engine, "engine")
+        if not isinstance(family, engine.needs):
+            raise ValueError(
+                f"engine {type(engine).__name__} cannot fit a {type(family).__name__}: it needs a "
+                f"{engine.needs.__name__}"
+            )
+        mixture = Mixture(family, k, prior)
+        extra = {}
+        if getattr(self, "_progress", None) is not None:
+            extra["progress"] = self._progress
+        draws = engine.run(self._key(), mixture, rows, sample_weight=weight, units=units, **extra)
+        if draws.flags["interrupted"].any():
+            warnings.warn(
+                f"interrupted: {draws.shape[1]} draws of each of {draws.shape[0]} chains are kept",
+                UserWarning,
+                skip_file_prefixes=(PACKAGE,),
+            )
+        self.clustering_ = Clustering(
+            mixture,
+            in_order(_most_probable(draws), family),
+            draws,
+            units,
+            rows.dtype,
+            self._features(rows),
+            hard=False,
+            kind=type(self).__name__,
+            training=Training(rows, weight, row_names(X)),
+            settings={"standardize": int(self.standardize)},
+        )
+        self._report(rows)
+        return self
+
+    def _report(self, rows: np.ndarray) -> None:
+        draws, dtype = self.clustering_.draws, rows.dtype
+        assert draws is not None
+        spread = "cov" if "cov" in draws.params else "var"
+        self.weights_ = np.exp(draws.log_weights).mean(axis=(0, 1)).astype(dtype)
+        self.means_ = np.asarray(draws.params["mean"]).mean(axis=(0, 1)).astype(dtype)
+        self.covariances_ = np.asarray(draws.params[spread]).mean(axis=(0, 1)).astype(dtype)
+        self.labels_ = self.clustering_.predict(rows)
+
+    def fit_predict(self, X: Any, y: Any = None, sample_weight: Any = None) -> np.ndarray:
+        """Labels of the training rows, ``(n,)``."""
+        return self.fit(X, sample_weight=sample_weight).labels_
+
+    def score_samples(self, X: Any) -> np.ndarray:
+        """Log posterior predictive density of each row, ``(n,)``, in the units of `X`."""
+        X = self._ask(X)
+        return self.clustering_.log_density(X).astype(X.dtype, copy=False)
+
+    def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
+        """Mean log posterior predictive density of the rows."""
+        X = self._ask(X)
+        weight = self._weights(sample_weight, X)
+        return float(np.average(self.score_samples(X).astype(np.float64), weights=weight))
+
+    def diagnostics(self) -> Any:
+        """How well the chains have mixed, see `Clustering.diagnostics`."""
+        check_is_fitted(self, "clustering_")
+        return self.clustering_.diagnostics()
+
+    def sample(self, n_samples: int = 1) -> tuple[np.ndarray, np.ndarray]:
+        """Draw rows from the posterior predictive distribution.
+
+        Parameters
+        ----------
+        n_samples : int
+
+        Returns
+        -------
+        X : (n_samples, d) ndarray
+        y : (n_samples,) int ndarray
+            Component of each row, by the aligned labels.
+        """
+        check_is_fitted(self, "clustering_")
+        if n_samples < 1:
+            raise ValueError(f"n_samples={n_samples!r} must be at least 1")
+        rng = check_random_state(self.random_state)
+        key = jax.random.key(np.uint32(rng.randint(np.iinfo(np.int32).max)))
+        model = self.clustering_.model
+        which = rng.randint(model.n_draws, size=n_samples)
+        with jax.enable_x64(model.dtype == np.float64):
+            X, z = _one_row_each(
+                model.mixture,
+                {n: v[which] for n, v in model.params.items()},
+                model.log_weights[which],
+                jax.random.split(key, n_samples),
+            )
+        return model.units.outward(np.asarray(X)).astype(self.means_.dtype), np.asarray(z)
+
+
+@jax.jit
+def _one_row_each(mixture: Mixture, params: Any, log_weights: Any, keys: Any) -> Any:
+    def one(params: Any, log_weights: Any, key: Any) -> Any:
+        X, z = mixture.sample(key, params, log_weights, 1)
+        return X[0], z[0]
+
+    return jax.vmap(one)(params, log_weights, keys)
+
+
+def _most_probable(draws: Draws) -> Draws:
+    """The draw of greatest posterior density, as draws of one."""
+    best = np.unravel_index(np.argmax(draws.stats["log_posterior"]), draws.shape)
+
+    def pick(v: Any) -> np.ndarray:
+        return np.asarray(v)[best][None, None]
+
+    return Draws(
+        params={n: pick(v) for n, v in draws.params.items()},
+        log_weights=pick(draws.log_weights),  # type: ignore[arg-type]
+        stats={n: pick(v) for n, v in draws.stats.items()},  # type: ignore[dict-item]
+        trace=draws.trace,
+        flags={},
+    )

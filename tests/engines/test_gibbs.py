@@ -1,0 +1,159 @@
+"""Gibbs sampling: laws that need no long run. Its proof is in tests/calibration."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from bayesclust.core.units import Units
+from bayesclust.engines import Gibbs, gibbs
+from bayesclust.families import FullGaussian
+from bayesclust.families.conjugate import NormalInverseWishart
+from bayesclust.mixture import Mixture
+from bayesclust.weights import Dirichlet, Gamma
+from tests.problems import FAMILIES, KEY, blobs, packed, plain
+
+X, Z = blobs(96, 2, 3, separation=8.0)
+SHORT = Gibbs(num_warmup=60, num_draws=60, num_chains=2)
+
+
+def run(engine=SHORT, family="full", data=X, key=KEY, **settings):
+    return engine.run(key, Mixture(FAMILIES[family](), 3), data, **settings)
+
+
+def assert_same(a, b, rtol=0.0):
+    for one, two in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
+        np.testing.assert_allclose(one, two, rtol=rtol)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_draws_are_laid_out_by_chain_and_find_the_clusters(family):
+    draws = run(family=family)
+    assert draws.shape == (2, 60)
+    assert draws.k == 3
+    assert set(draws.params) == set(FAMILIES[family].dims)
+    for name, value in draws.params.items():
+        assert value.shape[:2] == (2, 60)
+        assert np.isfinite(value).all(), name
+    np.testing.assert_allclose(np.exp(draws.log_weights).sum(-1), 1, rtol=1e-9)
+    truth = np.stack([X[Z == j].mean(axis=0) for j in range(3)])
+    gaps = np.linalg.norm(draws.params["mean"][..., None, :] - truth, axis=-1).min(axis=2)
+    assert np.median(gaps) < 0.6
+    assert (draws.stats["occupied"] <= 3).all()
+    assert not draws.flags["interrupted"].any()
+
+
+def test_the_recorded_likelihood_is_that_of_the_recorded_draw():
+    draws = run()
+    mixture = Mixture(FullGaussian(), 3)
+    with jax.enable_x64():
+        for c, s in ((0, 0), (1, 17), (0, 59)):
+            params = {n: v[c, s] for n, v in draws.params.items()}
+            found = mixture.log_density(params, draws.log_weights[c, s], X).sum()
+            np.testing.assert_allclose(draws.stats["log_likelihood"][c, s], found, rtol=1e-9)
+    entropy = -(np.exp(draws.log_weights) * draws.log_weights).sum(-1)
+    np.testing.assert_allclose(draws.stats["weight_entropy"], entropy, rtol=1e-6)
+
+
+def test_same_key_same_draws_and_another_key_others():
+    assert_same(run(), run())
+    other = run(key=jax.random.key(7))
+    assert not np.allclose(other.params["mean"], run().params["mean"])
+
+
+def test_how_sweeps_are_divided_among_programs_changes_nothing(monkeypatch):
+    whole = run()
+    monkeypatch.setattr(gibbs, "CHUNK", 7)
+    assert_same(run(), whole)
+
+
+def test_thinning_keeps_every_other_draw():
+    every = run(dataclasses.replace(SHORT, num_draws=40))
+    thin = run(dataclasses.replace(SHORT, num_draws=20, thinning=2))
+    assert_same(thin.params, jax.tree.map(lambda v: v[:, 1::2], every.params))
+
+
+def test_labels_are_permuted():
+    draws = run()
+    order = np.argsort(draws.params["mean"][..., 0], axis=-1)
+    assert len(np.unique(order.reshape(-1, 3), axis=0)) == 6
+
+
+def test_weights_count_repetitions_and_zero_is_absence():
+    weight = np.arange(96) % 3
+    posterior = []
+    for rows, w in ((X, weight), (np.repeat(X, weight, axis=0), None)):
+        draws = run(
+            Gibbs(200, 800, 4), data=rows, sample_weight=w, units=Units(np.zeros(2), np.ones(2))
+        )
+        posterior.append(np.linalg.slogdet(draws.params["cov"])[1].sum(-1).mean())
+    # A weight of two is one label for both copies; labels here are sure, so little changes.
+    assert abs(posterior[0] - posterior[1]) < 0.5
+
+
+def test_another_prior_runs_the_same_program():
+    def fit(scale):
+        prior = NormalInverseWishart(np.zeros(2), 0.1, 5.0, scale * np.eye(2))
+        return SHORT.run(KEY, Mixture(FullGaussian(prior=prior), 3, Dirichlet(scale)), X)
+
+    fit(1.0)
+    before = gibbs._advance._cache_size()
+    fit(2.0)
+    assert gibbs._advance._cache_size() == before
+
+
+def test_units_of_the_data_do_not_matter():
+    plain_draws = run()
+    moved = run(data=X * 1024.0 + 4096.0)
+    np.testing.assert_allclose(
+        moved.params["mean"], plain_draws.params["mean"] * 1024.0 + 4096.0, rtol=1e-6
+    )
+
+
+def test_an_unknown_concentration_is_drawn():
+    mixture = Mixture(FullGaussian(), 3, Dirichlet(Gamma(2.0, 2.0)))
+    draws = SHORT.run(KEY, mixture, X)
+    assert draws.stats["concentration"].shape == (2, 60)
+    assert (draws.stats["concentration"] > 0).all()
+    assert np.ptp(draws.stats["concentration"]) > 0.1
+
+
+def test_an_interruption_keeps_the_draws_so_far(monkeypatch):
+    monkeypatch.setattr(gibbs, "CHUNK", 20)
+
+    def stop(done, total):
+        assert total == 120
+        if done >= 100:
+            raise KeyboardInterrupt
+
+    draws = run(progress=stop)
+    assert draws.shape == (2, 40)
+    assert draws.flags["interrupted"].all()
+    assert_same(draws.params, jax.tree.map(lambda v: v[:, :40], run().params))
+
+    def stop_early(done, total):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(progress=stop_early)
+
+
+def test_a_step_works_under_jit_and_vmap():
+    mixture = Mixture(FullGaussian().scaled_to(jnp.ones(2)).informed(3), 3)
+    rows = packed(X.astype(np.float32), block=96)
+    start = mixture.family.located(jnp.asarray(X[:3], jnp.float32))
+    keys = jax.random.split(KEY, 4)
+
+    def once(key):
+        state = gibbs.GibbsState(key, jnp.int32(0), start, jnp.full(3, -np.log(3.0)), {})
+        return gibbs.step(mixture, (), rows, state)
+
+    states, records = jax.jit(jax.vmap(once))(keys)
+    assert states.params["mean"].shape == (4, 3, 2)
+    np.testing.assert_allclose(records.stats["log_likelihood"], records.stats["log_likelihood"][0])
+
+
+def test_plain_units_are_those_of_the_data():
+    assert plain(2).scale.tolist() == [1, 1]
