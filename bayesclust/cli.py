@@ -33,6 +33,7 @@ class Model(StrEnum):
 
     kmeans = "kmeans"
     gmm = "gmm"
+    bayes = "bayes"
 
 
 class Covariance(StrEnum):
@@ -42,6 +43,12 @@ class Covariance(StrEnum):
     tied = "tied"
     diag = "diag"
     spherical = "spherical"
+
+
+class Engine(StrEnum):
+    """Ways to draw from a posterior."""
+
+    gibbs = "gibbs"
 
 
 class Uncertainty(StrEnum):
@@ -60,7 +67,12 @@ def fit(
     data: Annotated[Path, typer.Argument(help="Rows to cluster: a .csv or .parquet file.")],
     clusters: Annotated[int, typer.Option("--clusters", "-k", help="Number of clusters.")],
     out: Annotated[Path, typer.Option(help="Directory for scores and model; made if absent.")],
-    model: Annotated[Model, typer.Option(help="k-means or Gaussian mixture.")] = Model.gmm,
+    model: Annotated[
+        Model,
+        typer.Option(
+            help="k-means, or a Gaussian mixture: its likelihood's peak, or its posterior."
+        ),
+    ] = Model.gmm,
     columns: Annotated[
         str | None, typer.Option(help="Columns to use, comma-separated; default: all numeric.")
     ] = None,
@@ -70,8 +82,13 @@ def fit(
     uncertainty: Annotated[
         Uncertainty | None, typer.Option(help="Draw around the fit, for intervals.")
     ] = None,
-    draws: Annotated[int, typer.Option(min=2, help="Number of bootstrap refits.")] = 200,
-    covariance: Annotated[Covariance, typer.Option(help="For gmm.")] = Covariance.full,
+    draws: Annotated[
+        int | None,
+        typer.Option(min=2, help="Bootstrap refits (200), or draws of each chain (1000)."),
+    ] = None,
+    chains: Annotated[int, typer.Option(min=1, help="Markov chains, for bayes.")] = 4,
+    engine: Annotated[Engine, typer.Option(help="For bayes.")] = Engine.gibbs,
+    covariance: Annotated[Covariance, typer.Option(help="For gmm and bayes.")] = Covariance.full,
     level: Annotated[float, typer.Option(help="Mass of the intervals, in (0, 1).")] = 0.9,
     seed: Annotated[int, typer.Option(min=0, help="Same seed, same answer.")] = 0,
     doubtful: Annotated[int, typer.Option(min=0, help="Doubtful rows to print.")] = 5,
@@ -94,11 +111,16 @@ def fit(
     rows = finite(frame[names], data)
     if clusters < 1 or clusters > len(rows):
         fail(f"-k {clusters}: give a number of clusters from 1 to {len(rows)}, the number of rows")
-    if model is Model.gmm and len(rows) < 2:
+    if model is Model.bayes and uncertainty:
+        fail("--uncertainty is for kmeans and gmm: the draws of --model bayes say it already")
+    if model is not Model.kmeans and len(rows) < 2:
         fail(f"{data} has one row: a mixture needs at least two")
-    estimator = make(model, clusters, covariance, standardize, uncertainty, draws, seed)
-    with said() as warned, progress("refitting") as tick:
-        estimator._progress = tick if uncertainty else None
+    estimator = make(
+        model, clusters, covariance, standardize, uncertainty, engine, draws, chains, seed
+    )
+    drawn = model is Model.bayes or uncertainty is not None
+    with said() as warned, progress("sampling" if drawn else "fitting") as tick:
+        estimator._progress = tick if drawn else None
         attempt(lambda: estimator.fit(rows))
     with progress("scoring") as tick:
         table = estimator.clustering_.scorecard(rows, level, progress=tick)
@@ -255,17 +277,29 @@ def make(
     covariance: Covariance,
     standardize: bool,
     uncertainty: Uncertainty | None,
-    draws: int,
+    engine: Engine,
+    draws: int | None,
+    chains: int,
     seed: int,
 ) -> Any:
     """The estimator the options describe."""
     compile_cache()
-    from bayesclust.estimators import GaussianMixture, KMeans
+    from bayesclust.engines.gibbs import Gibbs
+    from bayesclust.estimators import BayesianMixture, GaussianMixture, KMeans
 
+    if model is Model.bayes:
+        sampler = {Engine.gibbs: Gibbs}[engine](num_draws=draws or 1000, num_chains=chains)
+        return BayesianMixture(
+            k,
+            family=covariance.value,
+            engine=sampler,
+            standardize=standardize,
+            random_state=seed,
+        )
     common: dict[str, Any] = {
         "standardize": standardize,
         "uncertainty": None if uncertainty is None else uncertainty.value,
-        "num_draws": draws,
+        "num_draws": draws or 200,
         "random_state": seed,
     }
     if model is Model.kmeans:

@@ -66,6 +66,23 @@ def test_same_seed_same_bytes(tmp_path):
     assert outs[0] == outs[1]
 
 
+def test_a_posterior_by_the_command_line(tmp_path):
+    out = tmp_path / "out"
+    options = ["-k", "2", "--standardize", "--model", "bayes", "--chains", "2", "--draws", "50"]
+    result = run(app, ["fit", str(GEYSER), *options, "--out", str(out)])
+    assert result.exit_code == 0, result.output
+    assert "±" in result.stdout
+    assert "note: Only" in result.stdout  # fifty draws are few, and it says so
+    scores = pd.read_csv(out / "scores.csv")
+    assert (scores["upper"] >= scores["lower"]).all()
+    again = tmp_path / "again.csv"
+    result = run(app, ["score", str(out / "model.nc"), str(GEYSER), "--out", str(again)])
+    assert result.exit_code == 0, result.output
+    assert again.read_text() == (out / "scores.csv").read_text()
+    other = ["--model", "bayes", "--uncertainty", "bootstrap", "--out", tmp_path / "other"]
+    refused(["fit", GEYSER, "-k", "2", *other], "--uncertainty")
+
+
 def test_parquet_in_and_out(tmp_path):
     source = tmp_path / "rows.parquet"
     frame = pd.read_csv(GEYSER)
