@@ -28,6 +28,7 @@ from bayesclust.core.rows import Rows, cores
 from bayesclust.core.sweep import sweep
 from bayesclust.core.units import Units
 from bayesclust.draws import Draws
+from bayesclust.engines import checkpoint
 from bayesclust.engines.base import Engine, Fitted, Problem, outward, pose
 from bayesclust.engines.em import floats_per_row
 from bayesclust.engines.starts import SeededStart, Start
@@ -184,6 +185,9 @@ class Gibbs(Engine):
     num_chains : int
     thinning : int
         Sweeps per draw.
+    checkpoint : str, optional
+        File to keep the run in. A run that was killed goes on from there when it is started
+        again with the same data, model, settings and key, and gives bitwise the same draws.
     """
 
     needs: ClassVar[type[ConjugateFamily]] = ConjugateFamily
@@ -192,6 +196,7 @@ class Gibbs(Engine):
     num_draws: int = static(default=1000)
     num_chains: int = static(default=4)
     thinning: int = static(default=1)
+    checkpoint: str | None = static(default=None)
 
     def run(
         self,
@@ -254,13 +259,28 @@ class Gibbs(Engine):
         interrupted = False
         plan = self._plan()
         done, total = 0, self.num_warmup + self.num_draws * self.thinning
+        mark, at = "", 0
+        if self.checkpoint is not None:
+            settings = (self.num_warmup, self.num_draws, self.num_chains, self.thinning, CHUNK)
+            mark = checkpoint.fingerprint(settings, key, mixture, rows, problem.units.shift)
+            found = checkpoint.load(self.checkpoint, mark)
+            if found is not None:
+                at, leaves = found
+                size = len(jax.tree.leaves(groups))
+                groups = checkpoint.restore(groups, leaves[:size])
+                done = int(sum(gaps.sum() for gaps, _ in plan[:at]))
+                if len(leaves) > size:
+                    shapes = jax.eval_shape(
+                        lambda s: step(mixture, constants, rows, s)[1], states[0]
+                    )
+                    records = [jax.tree.unflatten(jax.tree.structure(shapes), leaves[size:])]
 
         def advance(group: GibbsState, gaps: np.ndarray) -> tuple[GibbsState, Any]:
             moved, found = _advance(mixture, constants, rows, group, gaps, together=together)
             return moved, jax.device_get(found)
 
         try:
-            for gaps, kept in plan:
+            for gaps, kept in plan[at:]:
                 results = threads.run([functools.partial(advance, g, gaps) for g in groups])
                 groups = [moved for moved, _ in results]
                 if kept:
@@ -268,14 +288,17 @@ class Gibbs(Engine):
                         _gather([jax.tree.map(lambda v: v[:, :kept], r) for _, r in results])  # noqa: B023
                     )
                 done += int(gaps.sum())
+                at += 1
+                if self.checkpoint is not None:
+                    records = [_joined(records)] if records else []
+                    checkpoint.save(self.checkpoint, mark, at, (groups, records))
                 if progress is not None:
                     progress(done, total)
         except KeyboardInterrupt:
             if not records:
                 raise
             interrupted = True
-        found = jax.tree.map(lambda *v: np.concatenate(v, axis=1), *records)
-        return self._lay_out(mixture, found, problem, interrupted)
+        return self._lay_out(mixture, _joined(records), problem, interrupted)
 
     @property
     def _groups(self) -> int:
@@ -325,6 +348,11 @@ def fitted_out(mixture: Mixture, problem: Problem) -> Mixture:
     inner = inner.scaled_to(jnp.asarray(problem.spread)).informed(mixture.k)
     inner = jax.tree.map(lambda v: jnp.asarray(v, problem.dtype), inner)
     return dataclasses.replace(mixture, family=inner)
+
+
+def _joined(records: list[Any]) -> Any:
+    """Draws of all program calls, one after the other."""
+    return jax.tree.map(lambda *v: np.concatenate(v, axis=1), *records)
 
 
 def _gather(groups: list[Any]) -> Any:

@@ -1,6 +1,8 @@
 """Gibbs sampling: laws that need no long run. Its proof is in tests/calibration."""
 
 import dataclasses
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -138,6 +140,52 @@ def test_an_interruption_keeps_the_draws_so_far(monkeypatch):
 
     with pytest.raises(KeyboardInterrupt):
         run(progress=stop_early)
+
+
+KILLED = """
+import os, sys
+import numpy as np
+import jax
+from bayesclust import FullGaussian, Mixture
+from bayesclust.engines import Gibbs, gibbs
+
+gibbs.CHUNK = 20
+X = np.load(sys.argv[1])
+engine = Gibbs(60, 60, 2, checkpoint=sys.argv[2])
+
+def die(done, total):
+    if done >= 80:
+        os.kill(os.getpid(), 9)
+
+engine.run(jax.random.key(0), Mixture(FullGaussian(), 3), X, progress=die)
+"""
+
+
+def test_a_killed_run_goes_on_to_the_same_draws(tmp_path, monkeypatch):
+    monkeypatch.setattr(gibbs, "CHUNK", 20)
+    rows, path = tmp_path / "rows.npy", str(tmp_path / "run.ckpt")
+    np.save(rows, X)
+    code = [sys.executable, "-c", KILLED, str(rows), path]
+    assert subprocess.run(code, check=False).returncode == -9
+    assert [p.name for p in tmp_path.iterdir() if p.suffix == ".part"] == []
+    began = []
+    engine = dataclasses.replace(SHORT, checkpoint=path)
+    found = run(engine, progress=lambda done, total: began.append(done))
+    assert began[0] > 60  # the warm-up was not made again
+    assert_same(found, run())
+    assert_same(run(engine, progress=lambda done, total: pytest.fail("all was done")), run())
+
+
+def test_a_checkpoint_of_another_run_is_refused(tmp_path):
+    path = str(tmp_path / "run.ckpt")
+    engine = dataclasses.replace(SHORT, checkpoint=path)
+    run(engine)
+    for settings in ({"data": X + 1}, {"key": jax.random.key(9)}, {"family": "tied"}):
+        with pytest.raises(ValueError, match="another run"):
+            run(engine, **settings)
+    (tmp_path / "run.ckpt").write_bytes(b"not a checkpoint")
+    with pytest.raises(ValueError, match="no checkpoint"):
+        run(engine)
 
 
 def test_a_step_works_under_jit_and_vmap():
