@@ -258,7 +258,7 @@ HOSTILE = {
 }
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("dtype", ["float32", pytest.param("float64", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("ridge", [1e-6, 0.0])
 def test_hostile_rows_never_give_nan(name, dtype, ridge):
     mixture = Mixture(FAMILIES[name](ridge), 3)

@@ -43,7 +43,9 @@ def test_scikit_learn_variants(estimator: Any, check: Any) -> None:
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("settings", [{}, DRAWN], ids=["point", "drawn"])
+@pytest.mark.parametrize(
+    "settings", [{}, pytest.param(DRAWN, marks=pytest.mark.slow)], ids=["point", "drawn"]
+)
 def test_dtype_is_kept(make: Any, dtype: str, settings: Any) -> None:
     X = blobs(60, dtype=dtype)[0]
     model = make(**settings).fit(X)

@@ -333,7 +333,9 @@ def test_scale(make: Any, dtype: str, scale: float) -> None:
 
 
 @pytest.mark.parametrize("kind", ["full", "tied", "diag", "spherical", None])
-@pytest.mark.parametrize("settings", [{}, DRAWN], ids=["point", "drawn"])
+@pytest.mark.parametrize(
+    "settings", [{}, pytest.param(DRAWN, marks=pytest.mark.slow)], ids=["point", "drawn"]
+)
 def test_tight_and_far_apart_in_float32(kind: str | None, settings: Any) -> None:
     """Clusters 0.1 wide, two of them 3 apart, the third 5000 away."""
     rng = np.random.default_rng(0)
@@ -392,7 +394,9 @@ def test_rows_of_weight_zero_are_absent(make: Any, X: np.ndarray, settings: Any)
     np.testing.assert_array_equal(sizes, plain.summary()["size"])
 
 
-@pytest.mark.parametrize("settings", [{}, DRAWN], ids=["point", "drawn"])
+@pytest.mark.parametrize(
+    "settings", [{}, pytest.param(DRAWN, marks=pytest.mark.slow)], ids=["point", "drawn"]
+)
 def test_one_feature(make: Any, X: np.ndarray, settings: Any) -> None:
     rows = X[:, :1]
     model = make(2, **settings).fit(rows)
