@@ -6,49 +6,28 @@ import dataclasses
 import functools
 from collections.abc import Callable, Sequence
 from numbers import Integral, Real
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
 import pandas as pd
 import xarray as xr
 
-from bayesclust._version import __version__
-from bayesclust.core.chunks import chunk_size, map_rows
-from bayesclust.core.linalg import squared_distance
 from bayesclust.core.units import Units
 from bayesclust.draws import Draws
 from bayesclust.mixture import Mixture
+from bayesclust.posterior import diagnostics, report
 from bayesclust.posterior import membership as membership_
 from bayesclust.posterior import tree as tree_
 from bayesclust.posterior.align import Alignment, align, overlaps
-from bayesclust.posterior.margin import margins
+from bayesclust.posterior.distance import common_scale, distances, nearest
+from bayesclust.posterior.margin import margins_to
 from bayesclust.posterior.membership import Model
+from bayesclust.posterior.scorecard import as_numpy, row_names, table
 from bayesclust.posterior.store import save
-
-REFERENCE_ROWS = 4096
-"""Training rows whose log densities are kept for ranks; all of them up to this many."""
+from bayesclust.posterior.tree import Training
 
 ALIGNMENT_ROWS = 1000
-
-LOG_LIKELIHOOD_SIZE = 1_000_000
-"""Most numbers of the `log_likelihood` group."""
-
-
-class Training(NamedTuple):
-    """The rows of the fit, held by reference until the tree has been built.
-
-    Attributes
-    ----------
-    X : (n, d) ndarray
-    sample_weight : (n,) ndarray or None
-    index : sequence or None
-        Row names.
-    """
-
-    X: np.ndarray
-    sample_weight: np.ndarray | None
-    index: Any
 
 
 class Clustering:
@@ -151,7 +130,7 @@ class Clustering:
         """
         X = self._rows(X)
         if self.hard:
-            return self._by_distance(_nearest, X)
+            return nearest(self.point_model, X)
         return membership_.labels(self.model, X)
 
     def predict_proba(self, X: Any) -> np.ndarray:
@@ -163,7 +142,7 @@ class Clustering:
 
         In the user's units, or in standard deviations where the fit standardized the columns.
         """
-        return self._by_distance(_distances, self._rows(X)) * self._unit
+        return distances(self.point_model, self._rows(X)) * common_scale(self.units)
 
     def log_density(self, X: Any) -> np.ndarray:
         """Log mixture density of each row, ``(n,)``, averaged over draws before the logarithm."""
@@ -210,8 +189,10 @@ class Clustering:
         index = row_names(X)
         X = self._rows(X)
         out = membership_.membership(self.model, X, level, progress)
-        out["density_rank"] = self._rank(out["log_density"])
-        out["margin"] = self._margin(X, out["probability"], out["cluster"], to)
+        out["density_rank"] = membership_.rank(self.reference, out["log_density"])
+        out["margin"] = margins_to(
+            self.point_model, X, out["probability"], out["cluster"], to, hard=self.hard
+        )
         data = {
             name: (("obs", "cluster") if v.ndim == 2 else ("obs",), v)
             for name, v in out.items()
@@ -236,53 +217,13 @@ class Clustering:
             `tail_probability`, `log_density`, `density_rank`, `margin`, `vote_share`, and
             `probability_0` .. for every cluster.
         """
-        from bayesclust.posterior.scorecard import table
-
         return table(self.membership(X, level, to=to, progress=progress), X)
 
     def _rows(self, X: Any) -> np.ndarray:
-        from bayesclust.posterior.scorecard import as_numpy
-
         X = as_numpy(X, self.features)
         if X.dtype != np.float32:
             X = X.astype(np.float64, copy=False)
         return X
-
-    def _by_distance(self, call: Any, X: np.ndarray) -> np.ndarray:
-        centers = self.point_model.params["mean"][0]
-        dtype = self.dtype
-        with jax.enable_x64(dtype == np.float64):
-            size = chunk_size(2 * centers.size + X.shape[1])
-            bound = functools.partial(call, centers)
-            return map_rows(bound, X.astype(dtype, copy=False), self.units, size)
-
-    @property
-    def _unit(self) -> float:
-        scale = self.units.scale
-        return float(scale[0]) if np.all(scale == scale[0]) else 1.0
-
-    def _rank(self, log_density: np.ndarray) -> np.ndarray:
-        reference = self.reference
-        if not len(reference):
-            return np.full(len(log_density), np.nan)
-        rank = np.searchsorted(reference, log_density.astype(np.float64), side="right")
-        return rank / len(reference)
-
-    def _margin(self, X: np.ndarray, p: np.ndarray, label: np.ndarray, to: int | None) -> Any:
-        if self.n_clusters == 1:
-            return np.full(len(X), np.inf)
-        own = self._by_distance(_nearest, X) if self.hard else label
-        if to is not None:
-            other = np.full(len(X), to, np.int32)
-        elif self.hard:
-            gaps = self._by_distance(_distances, X)
-            gaps[np.arange(len(X)), own] = np.inf
-            other = gaps.argmin(axis=1).astype(np.int32)
-        else:
-            rest = p.copy()
-            rest[np.arange(len(X)), own] = -1
-            other = rest.argmax(axis=1).astype(np.int32)
-        return margins(self.point_model, X, own, other, hard=self.hard)
 
     @property
     def reference(self) -> np.ndarray:
@@ -291,11 +232,7 @@ class Clustering:
             if self._training is None:
                 return np.zeros(0)
             X, weight, _ = self._training
-            if weight is not None:
-                X = X[np.asarray(weight) > 0]
-            step = -(-len(X) // REFERENCE_ROWS)
-            densities = membership_.log_density(self.model, X[::step])
-            self._reference = np.sort(densities.astype(np.float64))
+            self._reference = membership_.reference(self.model, X, weight)
         return self._reference
 
     # -- answers about the clusters ------------------------------------------------------------
@@ -309,72 +246,9 @@ class Clustering:
         `membership`, `observed_data` and, if small, `log_likelihood`.
         """
         if self._tree is None:
-            self._tree = xr.DataTree.from_dict(
-                {"/": xr.Dataset(attrs=self._attrs()), **self._datasets()}
-            )
+            self._tree = tree_.build(self, self._training, self._groups)
             self._training = None
         return self._tree
-
-    def _attrs(self) -> dict[str, Any]:
-        return {
-            "bayesclust_version": __version__,
-            "kind": self.kind,
-            "family": type(self.mixture.family).__name__,
-            "n_clusters": self.mixture.k,
-            "dtype": self.dtype.name,
-            "hard": int(self.hard),
-            "has_draws": int(self.draws is not None),
-            **self.settings,
-        }
-
-    def _datasets(self) -> dict[str, xr.Dataset]:
-        family, features = self.mixture.family, self.features
-        draws = self.point if self.draws is None else self.draws
-        groups = {
-            "posterior": tree_.parameters(family, draws, features),
-            "sample_stats": tree_.statistics(draws),
-            "point_estimate": tree_.parameters(family, self.point, features, point=True),
-            "point_stats": tree_.statistics(self.point),
-            "optimization": tree_.optimization(self.point),
-            "constant_data": xr.Dataset(
-                {
-                    "shift": (("feature",), self.units.shift),
-                    "scale": (("feature",), self.units.scale),
-                    "reference_log_density": (("reference",), self.reference),
-                },
-                coords={"feature": features},
-            ),
-        }
-        if self.alignment is not None:
-            groups["alignment"] = tree_.alignment(*self.alignment)
-        if self._training is not None:
-            groups |= self._row_groups(self._training)
-        return {**groups, **self._groups}
-
-    def _row_groups(self, training: Training) -> dict[str, xr.Dataset]:
-        X, weight, index = training
-        obs = np.arange(len(X)) if index is None else index
-        groups = {
-            "membership": self.membership(X).assign_coords(obs=obs),
-            "observed_data": xr.Dataset(
-                {"x": (("obs", "feature"), X)}, coords={"obs": obs, "feature": self.features}
-            ),
-        }
-        if weight is not None:
-            groups["observed_data"]["sample_weight"] = (("obs",), np.asarray(weight))
-        draws = self.point if self.draws is None else self.draws
-        if self.model.n_draws * len(X) <= LOG_LIKELIHOOD_SIZE:
-            value = membership_.log_likelihood(self.model, X)
-            groups["log_likelihood"] = xr.Dataset(
-                {"x": ((*tree_.DRAW, "obs"), value.reshape(*draws.shape, -1))},
-                coords={
-                    "chain": np.arange(draws.shape[0]),
-                    "draw": np.arange(draws.shape[1]),
-                    "obs": obs,
-                },
-                attrs={"sample_dims": list(tree_.DRAW)},
-            )
-        return groups
 
     @property
     def labels(self) -> np.ndarray:
@@ -407,69 +281,11 @@ class Clustering:
             there are draws, its standard error as ``se(feature)``. Columns that need the training
             rows are missing where the model was fitted elsewhere and saved without them.
         """
-        groups = self.tree
-        point = groups["point_estimate"].dataset
-        out = pd.DataFrame(index=pd.RangeIndex(self.n_clusters, name="cluster"))
-        if "membership" in groups.children:
-            member = groups["membership"].dataset
-            label = np.asarray(member["label"])
-            best = np.asarray(member["probability"], np.float64).max(axis=1)
-            weight = groups["observed_data"].get("sample_weight")
-            weight = None if weight is None else np.asarray(weight, np.float64)
-            size = np.bincount(label, weights=weight, minlength=self.n_clusters)
-            if weight is not None:
-                best = best * weight
-            total = np.bincount(label, weights=best, minlength=self.n_clusters)
-            out["size"] = size
-            out["probability"] = total / np.where(size > 0, size, 1)
-        out["weight"] = np.asarray(point["weights"])
-        for j, feature in enumerate(self.features):
-            out[feature] = np.asarray(point["mean"])[:, j]
-        if self.draws is not None:
-            error = np.asarray(self.standard_errors()["mean"])
-            for j, feature in enumerate(self.features):
-                out[f"se({feature})"] = error[:, j]
-        return out
+        return report.summary(self)
 
     def diagnose(self) -> list[str]:
         """What is doubtful about the fit, in sentences; empty if nothing is."""
-        said = []
-        flags = self.point.flags
-        if not bool(np.all(flags.get("converged", True))):
-            said.append("The fit stopped before it converged: raise max_iter or tol.")
-        floored = int(np.max(flags.get("floored", 0)))
-        if floored:
-            said.append(
-                f"{floored} of {self.n_clusters} components have no spread of their own in some "
-                "direction and are held up by reg_covar: use fewer components, drop constant or "
-                "collinear columns, or raise reg_covar."
-            )
-        if bool(np.any(flags.get("imprecise", False))):
-            said.append(
-                "Clusters are so tight and so far apart that rounding blurs their densities: "
-                "remove outlying rows or columns that say nothing."
-            )
-        if bool(np.any(flags.get("short", False))):
-            said.append("There are fewer distinct rows than clusters: use fewer clusters.")
-        if self.alignment is not None:
-            low = float(np.mean(self.alignment.confidence < 0.7))
-            if low > 0.05:
-                said.append(
-                    f"{low:.0%} of the draws do not match the point fit cluster by cluster: read "
-                    "memberships of rows, not parameters of clusters."
-                )
-        if self._sampled:
-            from bayesclust.posterior.diagnostics import doubts
-
-            assert self.draws is not None
-            if bool(np.any(self.draws.flags["interrupted"])):
-                said.append("The run was interrupted: these are the draws up to then.")
-            said += doubts(self.draws.stats)
-        elif self.draws is not None:
-            stuck = 1 - float(np.mean(self.draws.flags.get("converged", True)))
-            if stuck > 0.01:
-                said.append(f"{stuck:.0%} of the refits stopped before they converged.")
-        return said
+        return report.doubts(self)
 
     def diagnostics(self) -> pd.DataFrame:
         """How well chains have mixed, by quantities that no relabelling changes.
@@ -484,15 +300,13 @@ class Clustering:
         ValueError
             If the fit has no chains.
         """
-        from bayesclust.posterior.diagnostics import table
-
-        if not self._sampled:
+        if not self.sampled:
             raise ValueError("this fit has no Markov chains: fit a BayesianMixture")
         assert self.draws is not None
-        return table(self.draws.stats)
+        return diagnostics.table(self.draws.stats)
 
     @property
-    def _sampled(self) -> bool:
+    def sampled(self) -> bool:
         """Whether the draws are those of Markov chains."""
         return self.draws is not None and "interrupted" in self.draws.flags
 
@@ -522,25 +336,3 @@ def _as_stored(draws: Draws) -> Draws:
     with np.errstate(divide="ignore"):
         log_weights = np.log(np.exp(np.asarray(draws.log_weights)))
     return dataclasses.replace(draws, log_weights=log_weights)
-
-
-def row_names(X: Any) -> Any:
-    """Index of a pandas frame, as names of rows; None for anything else."""
-    index = getattr(X, "index", None)
-    if index is None or callable(index):
-        return None
-    names = np.asarray(index)
-    # Anything but numbers and plain times goes by its text, as files keep no other objects.
-    return names if names.dtype.kind in "iufMm" else np.asarray([str(v) for v in index], dtype=str)
-
-
-@jax.jit
-def _distances(centers: Any, x: Any) -> Any:
-    return jax.numpy.sqrt(squared_distance(x.T, centers)).T
-
-
-@jax.jit
-def _nearest(centers: Any, x: Any) -> Any:
-    from bayesclust.core.assign import winner
-
-    return winner(-squared_distance(x.T, centers))[0]

@@ -18,6 +18,7 @@ from jax import lax
 
 from bayesclust._typing import Array
 from bayesclust.mixture import Mixture
+from bayesclust.posterior.distance import common_scale, distances, nearest
 from bayesclust.posterior.membership import Model
 
 STEPS = 32
@@ -59,8 +60,34 @@ def margins(
     call = _bisector if hard else _nearest
     k = model.log_weights.shape[1]
     out = wide.rows(call, joined, d + 6 * k * (d + 4))
-    scale = model.units.scale
-    return out * (scale[0] if np.all(scale == scale[0]) else 1.0)
+    return out * common_scale(model.units)
+
+
+def margins_to(
+    model: Model, X: np.ndarray, p: np.ndarray, label: np.ndarray, to: int | None, *, hard: bool
+) -> np.ndarray:
+    """`margins` of every row to one cluster, or to its runner-up.
+
+    Parameters
+    ----------
+    model, X, hard
+        As for `margins`.
+    p : (n, k) ndarray
+        Membership probabilities.
+    label : (n,) int ndarray
+        Most probable cluster.
+    to : int or None
+        The other cluster; None: each row's second nearest, or second most probable.
+    """
+    n, k = p.shape
+    if k == 1:
+        return np.full(n, np.inf)
+    own = nearest(model, X) if hard else label
+    if to is not None:
+        return margins(model, X, own, np.full(n, to, np.int32), hard=hard)
+    rest = -distances(model, X) if hard else p.copy()
+    rest[np.arange(n), own] = -np.inf
+    return margins(model, X, own, rest.argmax(axis=1).astype(np.int32), hard=hard)
 
 
 def _split(x: Array) -> tuple[Array, Array, Array]:

@@ -28,6 +28,9 @@ from bayesclust.core.simplex import entropy, log_normalize
 from bayesclust.core.units import Units
 from bayesclust.mixture import Mixture
 
+REFERENCE_ROWS = 4096
+"""Training rows whose log densities are kept for ranks; all of them up to this many."""
+
 
 class Model(NamedTuple):
     """A mixture with draws of its parameters, in the units of its fit.
@@ -175,6 +178,22 @@ def labels(model: Model, X: np.ndarray) -> np.ndarray:
 def log_density(model: Model, X: np.ndarray) -> np.ndarray:
     """Log of the density averaged over draws, ``(n,)``, in the user's units."""
     return model.rows(_log_density, X, _width(model, X)) - model.log_scale
+
+
+def reference(model: Model, X: np.ndarray, sample_weight: np.ndarray | None) -> np.ndarray:
+    """Sorted log densities of (some of) the training rows, to `rank` others among."""
+    if sample_weight is not None:
+        X = X[np.asarray(sample_weight) > 0]
+    step = -(-len(X) // REFERENCE_ROWS)
+    return np.sort(log_density(model, X[::step]).astype(np.float64))
+
+
+def rank(reference: np.ndarray, log_density: np.ndarray) -> np.ndarray:
+    """Share of the reference that is no denser than each row, ``(n,)``; NaN without one."""
+    if not len(reference):
+        return np.full(len(log_density), np.nan)
+    place = np.searchsorted(reference, log_density.astype(np.float64), side="right")
+    return place / len(reference)
 
 
 def log_likelihood(model: Model, X: np.ndarray) -> np.ndarray:

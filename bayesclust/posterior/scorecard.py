@@ -85,3 +85,13 @@ def as_numpy(X: Any, features: list[str]) -> np.ndarray:
     if not np.isfinite(X).all():
         raise ValueError("X contains NaN or infinity: drop or impute these rows")
     return X
+
+
+def row_names(X: Any) -> Any:
+    """Index of a pandas frame, as names of rows; None for anything else."""
+    index = getattr(X, "index", None)
+    if index is None or callable(index):
+        return None
+    names = np.asarray(index)
+    # Anything but numbers and plain times goes by its text, as files keep no other objects.
+    return names if names.dtype.kind in "iufMm" else np.asarray([str(v) for v in index], dtype=str)

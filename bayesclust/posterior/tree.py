@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -10,8 +10,108 @@ import xarray as xr
 from bayesclust._version import __version__
 from bayesclust.draws import Draws
 from bayesclust.families.base import Family
+from bayesclust.posterior.membership import log_likelihood
+
+if TYPE_CHECKING:
+    from bayesclust.posterior.clustering import Clustering
 
 DRAW = ("chain", "draw")
+
+LOG_LIKELIHOOD_SIZE = 1_000_000
+"""Most numbers of the `log_likelihood` group."""
+
+
+class Training(NamedTuple):
+    """The rows of the fit, held by reference until the tree has been built.
+
+    Attributes
+    ----------
+    X : (n, d) ndarray
+    sample_weight : (n,) ndarray or None
+    index : sequence or None
+        Row names.
+    """
+
+    X: np.ndarray
+    sample_weight: np.ndarray | None
+    index: Any
+
+
+def build(
+    clustering: Clustering, training: Training | None, groups: dict[str, xr.Dataset]
+) -> xr.DataTree:
+    """All that a clustering says.
+
+    Parameters
+    ----------
+    clustering : Clustering
+    training : Training or None
+        Rows of the fit, if they are at hand.
+    groups : dict
+        Groups that are ready, and replace those built here.
+    """
+    family, features = clustering.mixture.family, clustering.features
+    point, units = clustering.point, clustering.units
+    draws = point if clustering.draws is None else clustering.draws
+    found = {
+        "/": xr.Dataset(attrs=_attributes(clustering)),
+        "posterior": parameters(family, draws, features),
+        "sample_stats": statistics(draws),
+        "point_estimate": parameters(family, point, features, point=True),
+        "point_stats": statistics(point),
+        "optimization": optimization(point),
+        "constant_data": xr.Dataset(
+            {
+                "shift": (("feature",), units.shift),
+                "scale": (("feature",), units.scale),
+                "reference_log_density": (("reference",), clustering.reference),
+            },
+            coords={"feature": features},
+        ),
+    }
+    if clustering.alignment is not None:
+        found["alignment"] = alignment(*clustering.alignment)
+    if training is not None:
+        found |= _row_groups(clustering, draws, training)
+    return xr.DataTree.from_dict({**found, **groups})
+
+
+def _attributes(clustering: Clustering) -> dict[str, Any]:
+    return {
+        "bayesclust_version": __version__,
+        "kind": clustering.kind,
+        "family": type(clustering.mixture.family).__name__,
+        "n_clusters": clustering.mixture.k,
+        "dtype": clustering.dtype.name,
+        "hard": int(clustering.hard),
+        "has_draws": int(clustering.draws is not None),
+        **clustering.settings,
+    }
+
+
+def _row_groups(clustering: Clustering, draws: Draws, training: Training) -> dict[str, xr.Dataset]:
+    X, weight, index = training
+    obs = np.arange(len(X)) if index is None else index
+    groups = {
+        "membership": clustering.membership(X).assign_coords(obs=obs),
+        "observed_data": xr.Dataset(
+            {"x": (("obs", "feature"), X)}, coords={"obs": obs, "feature": clustering.features}
+        ),
+    }
+    if weight is not None:
+        groups["observed_data"]["sample_weight"] = (("obs",), np.asarray(weight))
+    if clustering.model.n_draws * len(X) <= LOG_LIKELIHOOD_SIZE:
+        value = log_likelihood(clustering.model, X)
+        groups["log_likelihood"] = xr.Dataset(
+            {"x": ((*DRAW, "obs"), value.reshape(*draws.shape, -1))},
+            coords={
+                "chain": np.arange(draws.shape[0]),
+                "draw": np.arange(draws.shape[1]),
+                "obs": obs,
+            },
+            attrs={"sample_dims": list(DRAW)},
+        )
+    return groups
 
 
 def names(family: Family, draws: Draws, features: list[str]) -> dict[str, Any]:

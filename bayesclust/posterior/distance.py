@@ -1,0 +1,54 @@
+"""Distances of rows to centres, in the units a fit measured in."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from bayesclust._typing import Array
+from bayesclust.core.assign import winner
+from bayesclust.core.chunks import chunk_size, map_rows
+from bayesclust.core.linalg import squared_distance
+from bayesclust.core.units import Units
+from bayesclust.posterior.membership import Model
+
+
+def common_scale(units: Units) -> float:
+    """Scale of all columns; 1, so that distances stay in standard deviations, where they differ."""
+    scale = units.scale
+    return float(scale[0]) if np.all(scale == scale[0]) else 1.0
+
+
+def distances(model: Model, X: np.ndarray) -> np.ndarray:
+    """Euclidean distance of each row to each centre of the first draw, ``(n, k)``.
+
+    In the units of the fit: times `common_scale` they are the user's.
+    """
+    return _map(_distances, model, X)
+
+
+def nearest(model: Model, X: np.ndarray) -> np.ndarray:
+    """Nearest centre of each row, ``(n,)`` int32."""
+    return _map(_nearest, model, X)
+
+
+def _map(call: Any, model: Model, X: np.ndarray) -> np.ndarray:
+    centers = model.params["mean"][0]
+    with jax.enable_x64(model.dtype == np.float64):
+        size = chunk_size(2 * centers.size + X.shape[1])
+        bound = functools.partial(call, centers)
+        return map_rows(bound, X.astype(model.dtype, copy=False), model.units, size)
+
+
+@jax.jit
+def _distances(centers: Array, x: Array) -> Array:
+    return jnp.sqrt(squared_distance(x.T, centers)).T
+
+
+@jax.jit
+def _nearest(centers: Array, x: Array) -> Array:
+    return winner(-squared_distance(x.T, centers))[0]

@@ -1,0 +1,79 @@
+"""What there is to say about a fit: a line per cluster, and sentences about what is doubtful."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from bayesclust.posterior import diagnostics
+
+if TYPE_CHECKING:
+    from bayesclust.posterior.clustering import Clustering
+
+
+def summary(clustering: Clustering) -> pd.DataFrame:
+    """One line per cluster; see `Clustering.summary`."""
+    groups = clustering.tree
+    point = groups["point_estimate"].dataset
+    out = pd.DataFrame(index=pd.RangeIndex(clustering.n_clusters, name="cluster"))
+    if "membership" in groups.children:
+        member = groups["membership"].dataset
+        label = np.asarray(member["label"])
+        best = np.asarray(member["probability"], np.float64).max(axis=1)
+        weight = groups["observed_data"].get("sample_weight")
+        weight = None if weight is None else np.asarray(weight, np.float64)
+        size = np.bincount(label, weights=weight, minlength=clustering.n_clusters)
+        if weight is not None:
+            best = best * weight
+        total = np.bincount(label, weights=best, minlength=clustering.n_clusters)
+        out["size"] = size
+        out["probability"] = total / np.where(size > 0, size, 1)
+    out["weight"] = np.asarray(point["weights"])
+    for j, feature in enumerate(clustering.features):
+        out[feature] = np.asarray(point["mean"])[:, j]
+    if clustering.draws is not None:
+        error = np.asarray(clustering.standard_errors()["mean"])
+        for j, feature in enumerate(clustering.features):
+            out[f"se({feature})"] = error[:, j]
+    return out
+
+
+def doubts(clustering: Clustering) -> list[str]:
+    """What is doubtful about the fit, in sentences; see `Clustering.diagnose`."""
+    said = []
+    flags = clustering.point.flags
+    if not bool(np.all(flags.get("converged", True))):
+        said.append("The fit stopped before it converged: raise max_iter or tol.")
+    floored = int(np.max(flags.get("floored", 0)))
+    if floored:
+        said.append(
+            f"{floored} of {clustering.n_clusters} components have no spread of their own in some "
+            "direction and are held up by reg_covar: use fewer components, drop constant or "
+            "collinear columns, or raise reg_covar."
+        )
+    if bool(np.any(flags.get("imprecise", False))):
+        said.append(
+            "Clusters are so tight and so far apart that rounding blurs their densities: "
+            "remove outlying rows or columns that say nothing."
+        )
+    if bool(np.any(flags.get("short", False))):
+        said.append("There are fewer distinct rows than clusters: use fewer clusters.")
+    if clustering.alignment is not None:
+        low = float(np.mean(clustering.alignment.confidence < 0.7))
+        if low > 0.05:
+            said.append(
+                f"{low:.0%} of the draws do not match the point fit cluster by cluster: read "
+                "memberships of rows, not parameters of clusters."
+            )
+    if clustering.sampled:
+        assert clustering.draws is not None
+        if bool(np.any(clustering.draws.flags["interrupted"])):
+            said.append("The run was interrupted: these are the draws up to then.")
+        said += diagnostics.doubts(clustering.draws.stats)
+    elif clustering.draws is not None:
+        stuck = 1 - float(np.mean(clustering.draws.flags.get("converged", True)))
+        if stuck > 0.01:
+            said.append(f"{stuck:.0%} of the refits stopped before they converged.")
+    return said
