@@ -13,6 +13,7 @@ from bayesclust.families import (
     TiedGaussian,
 )
 from bayesclust.kmeans.seeding import greedy, random_rows
+from bayesclust.posterior.relabel import METHODS
 from bayesclust.weights.dirichlet import Dirichlet
 
 SEEDINGS: dict[str, Any] = {"k-means++": greedy, "random": random_rows}
@@ -36,6 +37,8 @@ UNCERTAINTIES = ("bootstrap",)
 WEIGHTS: dict[str, Any] = {"dirichlet": Dirichlet()}
 
 ENGINES: dict[str, Any] = {"gibbs": Gibbs()}
+
+ALIGNMENTS: dict[str, Any] = METHODS
 
 
 def look_up(table: dict[str, Any], name: Any, parameter: str) -> Any:

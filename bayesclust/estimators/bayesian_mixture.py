@@ -19,8 +19,9 @@ from bayesclust.estimators import _names
 from bayesclust.estimators._base import PACKAGE, Clusterer, whole
 from bayesclust.families.base import ConjugateFamily
 from bayesclust.mixture import Mixture
-from bayesclust.posterior.align import in_order
 from bayesclust.posterior.clustering import Clustering, Training, row_names
+from bayesclust.posterior.relabel import in_order
+from bayesclust.posterior.report import unreadable
 from bayesclust.weights.base import WeightPrior
 
 
@@ -35,6 +36,10 @@ class BayesianMixture(DensityMixin, Clusterer):
         scaled to the data (Fraley and Raftery 2007).
     weights : "dirichlet" or WeightPrior
     engine : "gibbs" or Engine
+    align : {"pivot", "stephens", "order"}
+        How draws are brought to one labelling: matched to the most probable draw, matched to
+        their own average (Stephens 2000), or sorted by the mean of the first feature;
+        `Clustering.realigned` sorts by other parameters.
     standardize : bool
         Divide columns by their standard deviation inside the fit; everything is reported in the
         units of `X`.
@@ -68,6 +73,7 @@ class BayesianMixture(DensityMixin, Clusterer):
         "family": [StrOptions(set(_names.COVARIANCES)), ConjugateFamily],
         "weights": [StrOptions(set(_names.WEIGHTS)), WeightPrior],
         "engine": [StrOptions(set(_names.ENGINES)), Engine],
+        "align": [StrOptions(set(_names.ALIGNMENTS))],
         "standardize": ["boolean"],
         "random_state": ["random_state"],
     }
@@ -79,6 +85,7 @@ class BayesianMixture(DensityMixin, Clusterer):
         family: Any = "full",
         weights: Any = "dirichlet",
         engine: Any = "gibbs",
+        align: str = "pivot",
         standardize: bool = False,
         random_state: Any = None,
     ) -> None:
@@ -86,6 +93,7 @@ class BayesianMixture(DensityMixin, Clusterer):
         self.family = family
         self.weights = weights
         self.engine = engine
+        self.align = align
         self.standardize = standardize
         self.random_state = random_state
 
@@ -144,9 +152,13 @@ class BayesianMixture(DensityMixin, Clusterer):
             self._features(rows),
             hard=False,
             kind=type(self).__name__,
+            align=self.align,
             training=Training(rows, weight, row_names(X)),
             settings={"standardize": int(self.standardize)},
         )
+        assert self.clustering_.alignment is not None
+        for sentence in unreadable(self.clustering_.alignment):
+            warnings.warn(sentence, UserWarning, skip_file_prefixes=(PACKAGE,))
         self._report(rows)
         return self
 

@@ -19,7 +19,7 @@ from bayesclust.estimators import _names
 from bayesclust.estimators._base import Clusterer, warn_short, warn_unconverged, whole
 from bayesclust.mixture import Mixture
 from bayesclust.posterior import membership
-from bayesclust.posterior.align import in_order
+from bayesclust.posterior.relabel import in_order
 from bayesclust.weights.dirichlet import Dirichlet
 
 

@@ -3,8 +3,8 @@
 NumPy, xarray and ArviZ begin here; everything below is pure.
 """
 
-from bayesclust.posterior.align import Alignment, align
 from bayesclust.posterior.clustering import Clustering
+from bayesclust.posterior.relabel import Alignment, relabel
 from bayesclust.posterior.store import load
 
-__all__ = ["Alignment", "Clustering", "align", "load"]
+__all__ = ["Alignment", "Clustering", "load", "relabel"]

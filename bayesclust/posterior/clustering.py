@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
-from collections.abc import Callable, Sequence
-from numbers import Integral, Real
+from collections.abc import Sequence
 from typing import Any
 
-import jax
 import numpy as np
 import pandas as pd
 import xarray as xr
@@ -19,18 +16,17 @@ from bayesclust.mixture import Mixture
 from bayesclust.posterior import diagnostics, report
 from bayesclust.posterior import membership as membership_
 from bayesclust.posterior import tree as tree_
-from bayesclust.posterior.align import Alignment, align, overlaps
-from bayesclust.posterior.distance import common_scale, distances, nearest
-from bayesclust.posterior.margin import margins_to
-from bayesclust.posterior.membership import Model
-from bayesclust.posterior.scorecard import as_numpy, row_names, table
+from bayesclust.posterior.answers import RowAnswers
+from bayesclust.posterior.relabel import Alignment, aligned, permute
+from bayesclust.posterior.scorecard import row_names as row_names
 from bayesclust.posterior.store import save
 from bayesclust.posterior.tree import Training
 
 ALIGNMENT_ROWS = 1000
+"""About how many training rows draws are aligned by."""
 
 
-class Clustering:
+class Clustering(RowAnswers):
     """What a fit says of rows, seen and new.
 
     Attributes
@@ -64,6 +60,7 @@ class Clustering:
         *,
         hard: bool,
         kind: str,
+        align: str = "pivot",
         alignment: Alignment | None = None,
         training: Training | None = None,
         reference: np.ndarray | None = None,
@@ -85,145 +82,12 @@ class Clustering:
         self._groups = groups or {}
         self._tree: xr.DataTree | None = None
         if draws is not None and alignment is None:
-            assert training is not None
-            step = max(1, len(training.X) // ALIGNMENT_ROWS)
-            rows = units.inward(training.X[::step].astype(self.dtype, copy=False))
-            raw = self._model(self.draws)
-            plug = self.point_model
-            with jax.enable_x64(self.dtype == np.float64):
-                own, overlap = overlaps(
-                    mixture,
-                    ({n: v[0] for n, v in plug.params.items()}, plug.log_weights[0]),
-                    (raw.params, raw.log_weights),
-                    rows,
-                )
-            self.draws, self.alignment = align(self.draws, mixture.family, own, overlap)
-
-    # -- the model ---------------------------------------------------------------------------
-
-    def _model(self, draws: Draws) -> Model:
-        flat = {n: np.asarray(v).reshape(-1, *np.shape(v)[2:]) for n, v in draws.params.items()}
-        log_weights = np.asarray(draws.log_weights).reshape(-1, draws.k)
-        return Model.of(self.mixture, flat, log_weights, self.units, self.dtype)
-
-    @functools.cached_property
-    def point_model(self) -> Model:
-        """The point fit, ready to score rows."""
-        return self._model(self.point)
-
-    @functools.cached_property
-    def model(self) -> Model:
-        """All draws, ready to score rows; the point fit if there are none."""
-        return self.point_model if self.draws is None else self._model(self.draws)
-
-    @property
-    def n_clusters(self) -> int:
-        """Number of clusters."""
-        return self.mixture.k
-
-    # -- answers per row ---------------------------------------------------------------------
-
-    def predict(self, X: Any) -> np.ndarray:
-        """Cluster of each row, ``(n,)`` int32.
-
-        The nearest centre for k-means, else the most probable cluster, averaged over draws.
-        """
-        X = self._rows(X)
-        if self.hard:
-            return nearest(self.point_model, X)
-        return membership_.labels(self.model, X)
-
-    def predict_proba(self, X: Any) -> np.ndarray:
-        """Membership probabilities ``(n, k)``, averaged over draws."""
-        return membership_.probabilities(self.model, self._rows(X))
-
-    def distances(self, X: Any) -> np.ndarray:
-        """Euclidean distance of each row to each centre, ``(n, k)``.
-
-        In the user's units, or in standard deviations where the fit standardized the columns.
-        """
-        return distances(self.point_model, self._rows(X)) * common_scale(self.units)
-
-    def log_density(self, X: Any) -> np.ndarray:
-        """Log mixture density of each row, ``(n,)``, averaged over draws before the logarithm."""
-        return membership_.log_density(self.model, self._rows(X))
-
-    def membership(
-        self,
-        X: Any,
-        level: float = 0.9,
-        *,
-        to: int | None = None,
-        progress: Callable[[int, int], None] | None = None,
-    ) -> xr.Dataset:
-        """How probable and how close each row is to each cluster, and how firmly that is known.
-
-        Parameters
-        ----------
-        X : (n, d) array or data frame
-        level : float
-            Mass of the interval `lower` to `upper`, between 0 and 1.
-        to : int, optional
-            Cluster to measure `margin` to; default: the runner-up of each row.
-        progress : callable, optional
-            Called as ``progress(rows_done, n)``.
-
-        Returns
-        -------
-        xarray.Dataset
-            Dimensions (obs, cluster): `probability`, `lower`, `upper`, `tail_probability`;
-            (obs,): `cluster`, `entropy`, `entropy_overlap`, `entropy_ignorance`, `log_density`,
-            `density_rank`, `margin`, `vote_share`. Columns that need several draws are NaN for a
-            point fit.
-
-        Raises
-        ------
-        ValueError
-            If `level` is not between 0 and 1 or `to` is no cluster.
-        """
-        if not isinstance(level, Real) or not 0 < level < 1:
-            raise ValueError(f"level={level!r} must lie between 0 and 1, e.g. level=0.9")
-        k = self.n_clusters
-        if to is not None and not (isinstance(to, Integral) and 0 <= to < k):
-            raise ValueError(f"to={to!r} is no cluster: give one of 0 .. {k - 1}")
-        index = row_names(X)
-        X = self._rows(X)
-        out = membership_.membership(self.model, X, level, progress)
-        out["density_rank"] = membership_.rank(self.reference, out["log_density"])
-        out["margin"] = margins_to(
-            self.point_model, X, out["probability"], out["cluster"], to, hard=self.hard
-        )
-        data = {
-            name: (("obs", "cluster") if v.ndim == 2 else ("obs",), v)
-            for name, v in out.items()
-            if name != "cluster"
-        }
-        data["label"] = (("obs",), out["cluster"])
-        obs = np.arange(len(X)) if index is None else index
-        dataset = xr.Dataset(data, coords={"obs": obs, "cluster": np.arange(k)})
-        dataset.attrs["level"] = level
-        return dataset
-
-    def scorecard(
-        self, X: Any, level: float = 0.9, *, to: int | None = None, progress: Any = None
-    ) -> Any:
-        """`membership` as a flat table with one line per row, for each row's own cluster.
-
-        Returns
-        -------
-        data frame
-            In the library of `X` if it is a data frame, else pandas; the columns `cluster`,
-            `probability`, `lower`, `upper`, `entropy`, `entropy_overlap`, `entropy_ignorance`,
-            `tail_probability`, `log_density`, `density_rank`, `margin`, `vote_share`, and
-            `probability_0` .. for every cluster.
-        """
-        return table(self.membership(X, level, to=to, progress=progress), X)
-
-    def _rows(self, X: Any) -> np.ndarray:
-        X = as_numpy(X, self.features)
-        if X.dtype != np.float32:
-            X = X.astype(np.float64, copy=False)
-        return X
+            assert training is not None and self.draws is not None
+            models = (self._model(self.point), self._model(self.draws))
+            rows = training.some(ALIGNMENT_ROWS)
+            self.point, self.draws, self.alignment = aligned(
+                self.point, self.draws, models, rows, align, "mean"
+            )
 
     @property
     def reference(self) -> np.ndarray:
@@ -234,6 +98,71 @@ class Clustering:
             X, weight, _ = self._training
             self._reference = membership_.reference(self.model, X, weight)
         return self._reference
+
+    # -- labels ------------------------------------------------------------------------------
+
+    def realigned(self, method: str = "pivot", by: str = "mean", *, X: Any = None) -> Clustering:
+        """The same draws under labels found in another way.
+
+        Parameters
+        ----------
+        method : {"pivot", "stephens", "order"}
+            Match draws to the point fit; to their own average, for the least loss of information
+            (Stephens 2000); or sort components by a parameter.
+        by : str
+            Parameter to sort by: ``"weights"`` or one of the family's, e.g. ``"mean"``, whose
+            first feature decides.
+        X : (m, d) array or data frame, optional
+            Rows to compare memberships on; default: the training rows.
+
+        Returns
+        -------
+        Clustering
+            `alignment` says how sure the new labels are.
+
+        Raises
+        ------
+        ValueError
+            If there are no draws, no rows, no such method or no such parameter.
+        """
+        if self.draws is None or self.alignment is None:
+            raise ValueError("a point fit has no draws to align: fit with draws")
+        rows = self._rows(X) if X is not None else self.training_rows(ALIGNMENT_ROWS)
+        raw = permute(
+            self.draws, self.mixture.family, np.argsort(self.alignment.permutation, axis=-1)
+        )
+        models = (self.point_model, self._model(raw))
+        return self._relabelled(*aligned(self.point, raw, models, rows, method, by))
+
+    def training_rows(self, most: int) -> np.ndarray:
+        """At least `most` training rows of positive weight, evenly spaced, or all.
+
+        Raises
+        ------
+        ValueError
+            If they are not at hand.
+        """
+        training = self._training or tree_.training(self.tree)
+        if training is None:
+            raise ValueError("this clustering holds no training rows: pass rows as X")
+        return training.some(most)
+
+    def _relabelled(self, point: Draws, draws: Draws | None, alignment: Any) -> Clustering:
+        return Clustering(
+            self.mixture,
+            point,
+            draws,
+            self.units,
+            self.dtype,
+            self.features,
+            hard=self.hard,
+            kind=self.kind,
+            alignment=alignment,
+            training=self._training or tree_.training(self.tree),
+            reference=self.reference,
+            groups={},
+            settings=self.settings,
+        )
 
     # -- answers about the clusters ------------------------------------------------------------
 

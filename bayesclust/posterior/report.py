@@ -11,6 +11,13 @@ from bayesclust.posterior import diagnostics
 
 if TYPE_CHECKING:
     from bayesclust.posterior.clustering import Clustering
+    from bayesclust.posterior.relabel import Alignment
+
+CONFIDENCE = 0.5
+"""Draws aligned with less are closer to labels at random than to the point fit."""
+
+SHARE = 0.05
+"""Share of such draws from which on clusters' parameters should not be read."""
 
 
 def summary(clustering: Clustering) -> pd.DataFrame:
@@ -40,6 +47,17 @@ def summary(clustering: Clustering) -> pd.DataFrame:
     return out
 
 
+def unreadable(alignment: Alignment) -> list[str]:
+    """A sentence if too many draws do not match the point fit cluster by cluster."""
+    low = float(np.mean(alignment.confidence < CONFIDENCE))
+    if low <= SHARE:
+        return []
+    return [
+        f"{low:.0%} of the draws do not match the point fit cluster by cluster: read memberships "
+        "of rows, not parameters of clusters."
+    ]
+
+
 def doubts(clustering: Clustering) -> list[str]:
     """What is doubtful about the fit, in sentences; see `Clustering.diagnose`."""
     said = []
@@ -61,12 +79,7 @@ def doubts(clustering: Clustering) -> list[str]:
     if bool(np.any(flags.get("short", False))):
         said.append("There are fewer distinct rows than clusters: use fewer clusters.")
     if clustering.alignment is not None:
-        low = float(np.mean(clustering.alignment.confidence < 0.7))
-        if low > 0.05:
-            said.append(
-                f"{low:.0%} of the draws do not match the point fit cluster by cluster: read "
-                "memberships of rows, not parameters of clusters."
-            )
+        said += unreadable(clustering.alignment)
     if clustering.sampled:
         assert clustering.draws is not None
         if bool(np.any(clustering.draws.flags["interrupted"])):

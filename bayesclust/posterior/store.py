@@ -14,7 +14,7 @@ from bayesclust import families
 from bayesclust.core.units import Units
 from bayesclust.draws import Draws
 from bayesclust.mixture import Mixture
-from bayesclust.posterior.align import Alignment
+from bayesclust.posterior.relabel import Alignment
 
 if TYPE_CHECKING:
     from bayesclust.posterior.clustering import Clustering
@@ -112,7 +112,11 @@ def _rebuild(tree: xr.DataTree) -> Clustering:
     if int(attrs["has_draws"]):
         draws = _draws(family, tree["posterior"].dataset, tree["sample_stats"].dataset, None)
         group = tree["alignment"].dataset
-        alignment = Alignment(np.asarray(group["permutation"]), np.asarray(group["confidence"]))
+        alignment = Alignment(
+            np.asarray(group["permutation"]),
+            np.asarray(group["confidence"]),
+            str(group.attrs.get("method", "pivot")),
+        )
     known = {"bayesclust_format", "bayesclust_version", "kind", "family", "n_clusters", "dtype"}
     known |= {"hard", "has_draws"}
     return Clustering(
@@ -131,7 +135,7 @@ def _rebuild(tree: xr.DataTree) -> Clustering:
     )
 
 
-FLAGS = ("converged", "floored", "imprecise", "interrupted", "short", "widened")
+FLAGS = ("converged", "diverging", "floored", "imprecise", "interrupted", "short", "widened")
 
 
 def _draws(family: Any, params: xr.Dataset, stats: xr.Dataset, search: Any) -> Draws:

@@ -36,6 +36,11 @@ class Training(NamedTuple):
     sample_weight: np.ndarray | None
     index: Any
 
+    def some(self, most: int) -> np.ndarray:
+        """Rows of positive weight, evenly spaced: at least `most`, fewer than twice as many."""
+        X = self.X if self.sample_weight is None else self.X[np.asarray(self.sample_weight) > 0]
+        return X[:: max(1, len(X) // most)]
+
 
 def build(
     clustering: Clustering, training: Training | None, groups: dict[str, xr.Dataset]
@@ -74,6 +79,15 @@ def build(
     if training is not None:
         found |= _row_groups(clustering, draws, training)
     return xr.DataTree.from_dict({**found, **groups})
+
+
+def training(tree: xr.DataTree) -> Training | None:
+    """The rows of the fit, from a tree that holds them."""
+    if "observed_data" not in tree.children:
+        return None
+    data = tree["observed_data"].dataset
+    weight = np.asarray(data["sample_weight"]) if "sample_weight" in data else None
+    return Training(np.asarray(data["x"]), weight, np.asarray(data["obs"]))
 
 
 def _attributes(clustering: Clustering) -> dict[str, Any]:
@@ -156,9 +170,9 @@ def optimization(draws: Draws) -> xr.Dataset:
     return xr.Dataset(data)
 
 
-def alignment(permutation: np.ndarray, confidence: np.ndarray) -> xr.Dataset:
+def alignment(permutation: np.ndarray, confidence: np.ndarray, method: str) -> xr.Dataset:
     """The relabelling of the draws and how sure it is."""
-    return _stamped(
+    dataset = _stamped(
         xr.Dataset(
             {
                 "permutation": ((*DRAW, "cluster"), permutation),
@@ -167,6 +181,8 @@ def alignment(permutation: np.ndarray, confidence: np.ndarray) -> xr.Dataset:
             coords={"cluster": np.arange(permutation.shape[-1])},
         )
     )
+    dataset.attrs["method"] = method
+    return dataset
 
 
 def _stamped(dataset: xr.Dataset, *, sampled: bool = True) -> xr.Dataset:

@@ -115,7 +115,7 @@ def test_diagnose(models: Any, X: np.ndarray) -> None:
     doubtful = object.__new__(type(clustering))
     draws = dataclasses.replace(clustering.draws, flags={"converged": np.zeros((4, 2), bool)})
     point = dataclasses.replace(clustering.point, flags={"imprecise": np.ones((1, 1), bool)})
-    weak = Alignment(clustering.alignment.permutation, np.full((4, 2), 0.5))
+    weak = Alignment(clustering.alignment.permutation, np.full((4, 2), 0.4))
     doubtful.__dict__ |= {**vars(clustering), "draws": draws, "point": point, "alignment": weak}
     text = " ".join(doubtful.diagnose())
     assert "100% of the draws do not match" in text

@@ -1,0 +1,164 @@
+"""What a fit says of rows, seen and new."""
+
+from __future__ import annotations
+
+import abc
+import functools
+from collections.abc import Callable
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from bayesclust.core.units import Units
+from bayesclust.draws import Draws
+from bayesclust.mixture import Mixture
+from bayesclust.posterior import membership as membership_
+from bayesclust.posterior.distance import common_scale, distances, nearest
+from bayesclust.posterior.margin import margins_to
+from bayesclust.posterior.membership import Model
+from bayesclust.posterior.scorecard import as_numpy, row_names, table
+
+
+class RowAnswers(abc.ABC):
+    """Answers per row, from a point fit and draws around it; see `Clustering`."""
+
+    mixture: Mixture
+    point: Draws
+    draws: Draws | None
+    units: Units
+    dtype: Any
+    features: list[str]
+    hard: bool
+
+    @property
+    @abc.abstractmethod
+    def reference(self) -> np.ndarray:
+        """Sorted log densities of (some of) the training rows, to rank others among."""
+
+    # -- the model ---------------------------------------------------------------------------
+
+    def _model(self, draws: Draws) -> Model:
+        flat = {n: np.asarray(v).reshape(-1, *np.shape(v)[2:]) for n, v in draws.params.items()}
+        log_weights = np.asarray(draws.log_weights).reshape(-1, draws.k)
+        return Model.of(self.mixture, flat, log_weights, self.units, self.dtype)
+
+    @functools.cached_property
+    def point_model(self) -> Model:
+        """The point fit, ready to score rows."""
+        return self._model(self.point)
+
+    @functools.cached_property
+    def model(self) -> Model:
+        """All draws, ready to score rows; the point fit if there are none."""
+        return self.point_model if self.draws is None else self._model(self.draws)
+
+    @property
+    def n_clusters(self) -> int:
+        """Number of clusters."""
+        return self.mixture.k
+
+    # -- answers per row ---------------------------------------------------------------------
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Cluster of each row, ``(n,)`` int32.
+
+        The nearest centre for k-means, else the most probable cluster, averaged over draws.
+        """
+        X = self._rows(X)
+        if self.hard:
+            return nearest(self.point_model, X)
+        return membership_.labels(self.model, X)
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Membership probabilities ``(n, k)``, averaged over draws."""
+        return membership_.probabilities(self.model, self._rows(X))
+
+    def distances(self, X: Any) -> np.ndarray:
+        """Euclidean distance of each row to each centre, ``(n, k)``.
+
+        In the user's units, or in standard deviations where the fit standardized the columns.
+        """
+        return distances(self.point_model, self._rows(X)) * common_scale(self.units)
+
+    def log_density(self, X: Any) -> np.ndarray:
+        """Log mixture density of each row, ``(n,)``, averaged over draws before the logarithm."""
+        return membership_.log_density(self.model, self._rows(X))
+
+    def membership(
+        self,
+        X: Any,
+        level: float = 0.9,
+        *,
+        to: int | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> xr.Dataset:
+        """How probable and how close each row is to each cluster, and how firmly that is known.
+
+        Parameters
+        ----------
+        X : (n, d) array or data frame
+        level : float
+            Mass of the interval `lower` to `upper`, between 0 and 1.
+        to : int, optional
+            Cluster to measure `margin` to; default: the runner-up of each row.
+        progress : callable, optional
+            Called as ``progress(rows_done, n)``.
+
+        Returns
+        -------
+        xarray.Dataset
+            Dimensions (obs, cluster): `probability`, `lower`, `upper`, `tail_probability`;
+            (obs,): `cluster`, `entropy`, `entropy_overlap`, `entropy_ignorance`, `log_density`,
+            `density_rank`, `margin`, `vote_share`. Columns that need several draws are NaN for a
+            point fit.
+
+        Raises
+        ------
+        ValueError
+            If `level` is not between 0 and 1 or `to` is no cluster.
+        """
+        if not isinstance(level, Real) or not 0 < level < 1:
+            raise ValueError(f"level={level!r} must lie between 0 and 1, e.g. level=0.9")
+        k = self.n_clusters
+        if to is not None and not (isinstance(to, Integral) and 0 <= to < k):
+            raise ValueError(f"to={to!r} is no cluster: give one of 0 .. {k - 1}")
+        index = row_names(X)
+        X = self._rows(X)
+        out = membership_.membership(self.model, X, level, progress)
+        out["density_rank"] = membership_.rank(self.reference, out["log_density"])
+        out["margin"] = margins_to(
+            self.point_model, X, out["probability"], out["cluster"], to, hard=self.hard
+        )
+        data = {
+            name: (("obs", "cluster") if v.ndim == 2 else ("obs",), v)
+            for name, v in out.items()
+            if name != "cluster"
+        }
+        data["label"] = (("obs",), out["cluster"])
+        obs = np.arange(len(X)) if index is None else index
+        dataset = xr.Dataset(data, coords={"obs": obs, "cluster": np.arange(k)})
+        dataset.attrs["level"] = level
+        return dataset
+
+    def scorecard(
+        self, X: Any, level: float = 0.9, *, to: int | None = None, progress: Any = None
+    ) -> Any:
+        """`membership` as a flat table with one line per row, for each row's own cluster.
+
+        Returns
+        -------
+        data frame
+            In the library of `X` if it is a data frame, else pandas; the columns `cluster`,
+            `probability`, `lower`, `upper`, `entropy`, `entropy_overlap`, `entropy_ignorance`,
+            `tail_probability`, `log_density`, `density_rank`, `margin`, `vote_share`, and
+            `probability_0` .. for every cluster.
+        """
+        return table(self.membership(X, level, to=to, progress=progress), X)
+
+    def _rows(self, X: Any) -> np.ndarray:
+        X = as_numpy(X, self.features)
+        if X.dtype != np.float32:
+            X = X.astype(np.float64, copy=False)
+        return X
