@@ -29,9 +29,15 @@ class Engine(abc.ABC):
     ----------
     needs : type
         The kind of family the engine can fit.
+    needs_prior : type
+        The kind of prior the family must have, if it has one.
+    fits_alone : bool
+        False for abstract engines and those that go around another one.
     """
 
     needs: ClassVar[type[Family]] = Family
+    needs_prior: ClassVar[type] = object
+    fits_alone: ClassVar[bool] = True
 
     @abc.abstractmethod
     def run(
@@ -65,6 +71,40 @@ class Engine(abc.ABC):
         """
 
 
+def check(engine: Engine, mixture: Mixture) -> None:
+    """Refuse a mixture that an engine cannot fit.
+
+    Raises
+    ------
+    ValueError
+        It names the engines that can.
+    """
+    if _fits(engine, mixture):
+        return
+    from bayesclust import engines
+
+    known = [getattr(engines, name) for name in engines.__all__]
+    able = [
+        e.__name__
+        for e in known
+        if isinstance(e, type) and issubclass(e, Engine) and e.fits_alone and _fits(e, mixture)
+    ]
+    family = mixture.family
+    prior = getattr(family, "prior", None)
+    with_prior = "" if prior is None else f" with prior {type(prior).__name__}"
+    raise ValueError(
+        f"engine {type(engine).__name__} cannot fit a {type(family).__name__}{with_prior}: "
+        f"use one of {', '.join(able)}"
+    )
+
+
+def _fits(engine: Engine | type[Engine], mixture: Mixture) -> bool:
+    prior = getattr(mixture.family, "prior", None)
+    return isinstance(mixture.family, engine.needs) and (
+        prior is None or isinstance(prior, engine.needs_prior)
+    )
+
+
 class Fitted(NamedTuple):
     """One fit of packed rows, in their units.
 
@@ -84,6 +124,8 @@ class Fitted(NamedTuple):
 
 class PointEngine(Engine):
     """An engine whose answer is one point, which can be refitted under other row weights."""
+
+    fits_alone: ClassVar[bool] = True
 
     @abc.abstractmethod
     def refit(self, mixture: Mixture, rows: Rows, params: Params, log_weights: Array) -> Fitted:

@@ -64,8 +64,30 @@ class Family(abc.ABC):
         """Components ``(k,)`` held up by the floor on their spread: degenerate without it."""
 
     @abc.abstractmethod
-    def log_prior(self, params: Params) -> Array:
-        """Log prior density of each component's parameters, ``(k,)``; zero if flat."""
+    def log_prior(self, params: Params, state: dict[str, Array] | None = None) -> Array:
+        """Log prior density of each component's parameters, ``(k,)``; zero if flat.
+
+        Parameters
+        ----------
+        params : dict
+        state : dict, optional
+            Hyperparameters that a sampler drew; default: their prior means, as given.
+        """
+
+    @abc.abstractmethod
+    def sample_sites(self, k: int) -> Params:
+        """Parameters of `k` components by NumPyro sample statements, in a plate `cluster`.
+
+        Every parameter is a site of its own name, sampled or deterministic.
+        """
+
+    @abc.abstractmethod
+    def as_sites(self, params: Params) -> dict[str, Array]:
+        """Values of the sample sites at these parameters, hyperparameters apart."""
+
+    @abc.abstractmethod
+    def from_sites(self, sites: dict[str, Array]) -> Params:
+        """Parameters from the values of the sample sites."""
 
     @abc.abstractmethod
     def sample(self, key: Key, params: Params, z: Array) -> Array:
@@ -102,8 +124,8 @@ class Family(abc.ABC):
         return self.score(self.prepare(params), X.T).T
 
 
-class ConjugateFamily(Family):
-    """A family whose posterior given allocated rows is known and can be drawn from.
+class ConditionalFamily(Family):
+    """A family whose parameters can be drawn given allocated rows: what Gibbs sampling needs.
 
     Attributes
     ----------
@@ -116,11 +138,32 @@ class ConjugateFamily(Family):
 
     @abc.abstractmethod
     def informed(self, k: int) -> Self:
-        """The family with a weak prior scaled to the data, where none was given."""
+        """The family with a weak prior scaled to the data, as far as none was given."""
 
     @abc.abstractmethod
-    def in_prior_units(self, shift: Array, scale: Array) -> Self:
+    def in_prior_units(self, shift: Any, scale: Any) -> Self:
         """The family with the prior of ``x * scale + shift`` if this is the prior of ``x``."""
+
+    @abc.abstractmethod
+    def begin(self) -> dict[str, Array]:
+        """Where the hyperparameters that are drawn begin; empty if all are given."""
+
+    @abc.abstractmethod
+    def redraw(
+        self, key: Key, params: Params, stats: Any, constants: Any, state: dict[str, Array]
+    ) -> tuple[Params, dict[str, Array]]:
+        """One Gibbs update of parameters and hyperparameters given statistics at `params`."""
+
+    @abc.abstractmethod
+    def from_prior(self, key: Key, k: int) -> tuple[Params, dict[str, Array]]:
+        """Parameters of `k` components, and hyperparameters, from the prior."""
+
+
+class ConjugateFamily(ConditionalFamily):
+    """A family that, under a conjugate prior, knows its posterior given allocated rows.
+
+    A posterior is a pytree `hyper`, of the prior's class.
+    """
 
     @abc.abstractmethod
     def posterior(self, params: Params, stats: Any, constants: Any) -> Any:
@@ -131,5 +174,13 @@ class ConjugateFamily(Family):
         """Parameters of all components from posterior hyperparameters."""
 
     @abc.abstractmethod
-    def from_prior(self, key: Key, k: int) -> Params:
-        """Parameters of `k` components from the prior."""
+    def expected(self, hyper: Any) -> tuple[Params, Array]:
+        """Parameters and offsets ``(k,)``: the expected log density is `score` there plus these."""
+
+    @abc.abstractmethod
+    def kl(self, hyper: Any) -> Array:
+        """Kullback-Leibler divergence of the posterior of all components from the prior."""
+
+    @abc.abstractmethod
+    def blend(self, hyper: Any, other: Any, rate: Array) -> Any:
+        """Posterior whose natural parameters lie the share `rate` of the way to `other`."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, NamedTuple, Self, final, override
+from typing import Any, ClassVar, NamedTuple, final, override
 
 import jax
 import jax.numpy as jnp
@@ -10,9 +10,15 @@ import jax.numpy as jnp
 from bayesclust._pytree import pytree
 from bayesclust._typing import Array, Key, Params
 from bayesclust.core.linalg import matmul, outer_sum
-from bayesclust.families.base import ConjugateFamily
-from bayesclust.families.conjugate import NormalInverseGamma, Summary, nothing
-from bayesclust.families.gaussian import LOG_2PI, chi2_tail, keep, safe_counts
+from bayesclust.families.conjugate import NormalInverseGamma
+from bayesclust.families.gaussian import (
+    LOG_2PI,
+    GaussianFamily,
+    chi2_tail,
+    keep,
+    safe_counts,
+)
+from bayesclust.families.prior import Summary
 
 
 class Prepared(NamedTuple):
@@ -34,7 +40,7 @@ class Moments(NamedTuple):
 
 @final
 @pytree
-class DiagonalGaussian(ConjugateFamily):
+class DiagonalGaussian(GaussianFamily):
     """Gaussian with mean ``(k, d)`` and variances ``var (k, d)`` per component.
 
     Attributes as for `FullGaussian`.
@@ -44,30 +50,9 @@ class DiagonalGaussian(ConjugateFamily):
     spread: Any = 1.0
     prior: Any = None
 
+    kind: ClassVar = "diag"
+    usual: ClassVar = NormalInverseGamma
     dims: ClassVar = {"mean": ("cluster", "feature"), "var": ("cluster", "feature")}
-
-    @override
-    def scaled_to(self, spread: Array) -> Self:
-        return type(self)(self.ridge, spread, self.prior)
-
-    @override
-    def informed(self, k: int) -> Self:
-        if self.prior is not None:
-            return self
-        return type(self)(
-            self.ridge,
-            self.spread,
-            NormalInverseGamma.default(jnp.asarray(self.spread), k, sphere=False),
-        )
-
-    @override
-    def in_prior_units(self, shift: Array, scale: Array) -> Self:
-        if self.prior is None:
-            return self
-        return type(self)(self.ridge, self.spread, self.prior.in_units(shift, scale))
-
-    def _floor(self, mean: Array) -> Array:
-        return self.ridge * jnp.square(jnp.broadcast_to(self.spread, mean.shape[-1:]))
 
     @override
     def located(self, centers: Array) -> Params:
@@ -90,6 +75,7 @@ class DiagonalGaussian(ConjugateFamily):
     def stats(self, prepared: Prepared, x: Array, resp: Array) -> Moments:
         return Moments(jnp.sum(resp, axis=1), outer_sum(resp, x), outer_sum(resp, x * x))
 
+    @override
     def summary(self, params: Params, stats: Moments, constants: Any) -> Summary:
         """Counts, means and sums of squares about them, by column."""
         count, _ = safe_counts(stats.count)
@@ -99,12 +85,8 @@ class DiagonalGaussian(ConjugateFamily):
         )
 
     @override
-    def maximise(self, params: Params, stats: Moments, constants: Any) -> Params:
-        seen = self.summary(params, stats, constants)
-        if self.prior is not None:
-            mean, var = self.prior.posterior(seen).mode()
-            return {"mean": mean, "var": var}
-        count, alive = safe_counts(stats.count)
+    def likeliest(self, params: Params, seen: Summary) -> Params:
+        count, alive = safe_counts(seen.count)
         mean, var = seen.mean, seen.scatter / count[:, None]
         floor = self._floor(mean).astype(mean.dtype)
         var = _positive(keep(alive, var + floor, params["var"]), floor)
@@ -113,25 +95,6 @@ class DiagonalGaussian(ConjugateFamily):
     @override
     def floored(self, params: Params) -> Array:
         return jnp.any(params["var"] <= 2 * self._floor(params["mean"]), axis=1)
-
-    @override
-    def log_prior(self, params: Params) -> Array:
-        if self.prior is None:
-            return jnp.zeros(params["mean"].shape[0], params["mean"].dtype)
-        return self.prior.log_prob(params["mean"], params["var"])
-
-    @override
-    def posterior(self, params: Params, stats: Moments, constants: Any) -> NormalInverseGamma:
-        return self.prior.posterior(self.summary(params, stats, constants))
-
-    @override
-    def draw(self, key: Key, hyper: NormalInverseGamma) -> Params:
-        mean, var = hyper.draw(key)
-        return {"mean": mean, "var": var}
-
-    @override
-    def from_prior(self, key: Key, k: int) -> Params:
-        return self.draw(key, self.prior.posterior(nothing(k, self.prior.mean, "diag")))
 
     @override
     def sample(self, key: Key, params: Params, z: Array) -> Array:

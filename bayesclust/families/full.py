@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, NamedTuple, Self, final, override
+from typing import Any, ClassVar, NamedTuple, final, override
 
 import jax
 import jax.numpy as jnp
@@ -10,15 +10,16 @@ import jax.numpy as jnp
 from bayesclust._pytree import pytree
 from bayesclust._typing import Array, Key, Params
 from bayesclust.core.linalg import PRECISION, cholesky, inverse_lower, matmul, outer_sum
-from bayesclust.families.base import ConjugateFamily
-from bayesclust.families.conjugate import NormalInverseWishart, Summary, nothing
+from bayesclust.families.conjugate import NormalInverseWishart
 from bayesclust.families.gaussian import (
     LOG_2PI,
+    GaussianFamily,
     chi2_tail,
     keep,
     mostly_floor,
     safe_counts,
 )
+from bayesclust.families.prior import Summary
 
 UNROLL = 2
 """Up to so many columns whitening is written out per column and fuses into one loop."""
@@ -43,7 +44,7 @@ class Moments(NamedTuple):
 
 @final
 @pytree
-class FullGaussian(ConjugateFamily):
+class FullGaussian(GaussianFamily):
     """Gaussian with mean ``(k, d)`` and covariance ``cov (k, d, d)`` per component.
 
     Attributes
@@ -68,28 +69,9 @@ class FullGaussian(ConjugateFamily):
     spread: Any = 1.0
     prior: Any = None
 
+    kind: ClassVar = "full"
+    usual: ClassVar = NormalInverseWishart
     dims: ClassVar = {"mean": ("cluster", "feature"), "cov": ("cluster", "feature", "feature_bis")}
-
-    @override
-    def scaled_to(self, spread: Array) -> Self:
-        return type(self)(self.ridge, spread, self.prior)
-
-    @override
-    def informed(self, k: int) -> Self:
-        if self.prior is not None:
-            return self
-        return type(self)(
-            self.ridge, self.spread, NormalInverseWishart.default(jnp.asarray(self.spread), k)
-        )
-
-    @override
-    def in_prior_units(self, shift: Array, scale: Array) -> Self:
-        if self.prior is None:
-            return self
-        return type(self)(self.ridge, self.spread, self.prior.in_units(shift, scale))
-
-    def _floor(self, mean: Array) -> Array:
-        return self.ridge * jnp.square(jnp.broadcast_to(self.spread, mean.shape[-1:]))
 
     @override
     def located(self, centers: Array) -> Params:
@@ -151,6 +133,7 @@ class FullGaussian(ConjugateFamily):
         both = outer_sum(weighted.reshape(k * d, b), longer).reshape(k, d, d + 1)
         return Moments(jnp.sum(resp, axis=1), both[:, :, d], both[:, :, :d])
 
+    @override
     def summary(self, params: Params, stats: Moments, constants: Any) -> Summary:
         """Counts, means and scatters of the rows, from statistics taken at `params`."""
         factor = cholesky(params["cov"])
@@ -162,12 +145,8 @@ class FullGaussian(ConjugateFamily):
         return Summary(stats.count, old + step, 0.5 * (scatter + scatter.mT))
 
     @override
-    def maximise(self, params: Params, stats: Moments, constants: Any) -> Params:
-        seen = self.summary(params, stats, constants)
-        if self.prior is not None:
-            mean, cov = self.prior.posterior(seen).mode()
-            return {"mean": mean, "cov": cov}
-        count, alive = safe_counts(stats.count)
+    def likeliest(self, params: Params, seen: Summary) -> Params:
+        count, alive = safe_counts(seen.count)
         mean, cov = seen.mean, seen.scatter / count[:, None, None]
         # A difference of sums: a variance that rounding made negative is zero.
         lifted = jnp.maximum(cov, 0) + self._floor(mean).astype(cov.dtype)
@@ -178,25 +157,6 @@ class FullGaussian(ConjugateFamily):
     @override
     def floored(self, params: Params) -> Array:
         return mostly_floor(self.prepare(params).whiten, self._floor(params["mean"]))
-
-    @override
-    def log_prior(self, params: Params) -> Array:
-        if self.prior is None:
-            return jnp.zeros(params["mean"].shape[0], params["mean"].dtype)
-        return self.prior.log_prob(params["mean"], params["cov"])
-
-    @override
-    def posterior(self, params: Params, stats: Moments, constants: Any) -> NormalInverseWishart:
-        return self.prior.posterior(self.summary(params, stats, constants))
-
-    @override
-    def draw(self, key: Key, hyper: NormalInverseWishart) -> Params:
-        mean, cov = hyper.draw(key)
-        return {"mean": mean, "cov": cov}
-
-    @override
-    def from_prior(self, key: Key, k: int) -> Params:
-        return self.draw(key, self.prior.posterior(nothing(k, self.prior.mean, "full")))
 
     @override
     def sample(self, key: Key, params: Params, z: Array) -> Array:

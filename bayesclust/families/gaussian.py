@@ -1,15 +1,155 @@
-"""What the Gaussian families share: constants, the floor on spreads, tails, means."""
+"""What the Gaussian families share: priors, the floor on spreads, tails."""
 
 from __future__ import annotations
 
+import abc
 import math
+from typing import Any, ClassVar, Self, override
 
 import jax
 import jax.numpy as jnp
 
-from bayesclust._typing import Array
+from bayesclust._typing import Array, Key, Params
+from bayesclust.core.linalg import cholesky, inverse_lower, matmul
+from bayesclust.families.base import ConjugateFamily
+from bayesclust.families.prior import ConjugatePrior, Kind, Prior, State, Summary
 
 LOG_2PI = math.log(2 * math.pi)
+
+
+class GaussianFamily(ConjugateFamily):
+    """A Gaussian family: means ``(k, d)`` and a spread, with an optional prior on both.
+
+    Attributes
+    ----------
+    ridge : scalar
+        Floor on the spread: this multiple of the data's column variances is added to every
+        variance where there is no prior.
+    spread : (d,) array or scalar
+        Column standard deviations the ridge is relative to, see `scaled_to`.
+    prior : Prior or None
+    kind : str
+        Of the spread.
+    usual : type
+        The prior that is taken where a proper one is needed and none is given.
+    """
+
+    ridge: Any
+    spread: Any
+    prior: Any
+    kind: ClassVar[Kind]
+    usual: ClassVar[type[Prior]]
+
+    @abc.abstractmethod
+    def summary(self, params: Params, stats: Any, constants: Any) -> Summary:
+        """Counts, means and scatters of the rows, from statistics taken at `params`."""
+
+    @abc.abstractmethod
+    def likeliest(self, params: Params, seen: Summary) -> Params:
+        """Parameters of greatest likelihood, the floor added; old ones where there is no mass."""
+
+    @property
+    def _name(self) -> str:
+        """What the spread is called."""
+        return next(name for name in self.dims if name != "mean")
+
+    def _with(self, prior: Any) -> Self:
+        return type(self)(self.ridge, self.spread, prior)  # type: ignore[call-arg]
+
+    def _floor(self, mean: Array) -> Array:
+        return self.ridge * jnp.square(jnp.broadcast_to(self.spread, mean.shape[-1:]))
+
+    @override
+    def scaled_to(self, spread: Array) -> Self:
+        return type(self)(self.ridge, spread, self.prior)  # type: ignore[call-arg]
+
+    @override
+    def informed(self, k: int) -> Self:
+        prior = self.usual() if self.prior is None else self.prior
+        return self._with(prior.informed(jnp.asarray(self.spread), k, self.kind))
+
+    @override
+    def in_prior_units(self, shift: Any, scale: Any) -> Self:
+        return self if self.prior is None else self._with(self.prior.in_units(shift, scale))
+
+    @override
+    def maximise(self, params: Params, stats: Any, constants: Any) -> Params:
+        seen = self.summary(params, stats, constants)
+        if self.prior is None:
+            return self.likeliest(params, seen)
+        mean, spread = self.prior.maximise(seen, params["mean"], params[self._name])
+        return {"mean": mean, self._name: spread}
+
+    @override
+    def log_prior(self, params: Params, state: State | None = None) -> Array:
+        if self.prior is None:
+            return jnp.zeros(params["mean"].shape[0], params["mean"].dtype)
+        return self.prior.log_prob(params["mean"], params[self._name], state or {})
+
+    @override
+    def begin(self) -> State:
+        return self.prior.begin()
+
+    @override
+    def redraw(
+        self, key: Key, params: Params, stats: Any, constants: Any, state: State
+    ) -> tuple[Params, State]:
+        seen = self.summary(params, stats, constants)
+        mean, spread, state = self.prior.update(
+            key, seen, params["mean"], params[self._name], state
+        )
+        return {"mean": mean, self._name: spread}, state
+
+    @override
+    def from_prior(self, key: Key, k: int) -> tuple[Params, State]:
+        mean, spread, state = self.prior.from_prior(key, k, self.kind)
+        return {"mean": mean, self._name: spread}, state
+
+    @override
+    def sample_sites(self, k: int) -> Params:
+        mean, spread = self.prior.sample_sites(k, self.kind)
+        return {"mean": mean, self._name: spread}
+
+    @override
+    def as_sites(self, params: Params) -> dict[str, Array]:
+        if self._name != "cov":
+            return params
+        root = inverse_lower(cholesky(params["cov"]))
+        precision = matmul(root.mT, root)
+        if precision.shape[-1] == 1:
+            return {"mean": params["mean"], "precision": precision[..., 0, 0]}
+        return {"mean": params["mean"], "precision_cholesky": cholesky(precision)}
+
+    @override
+    def from_sites(self, sites: dict[str, Array]) -> Params:
+        if self._name != "cov":
+            return {name: sites[name] for name in self.dims}
+        if "precision" in sites:
+            return {"mean": sites["mean"], "cov": 1.0 / sites["precision"][..., None, None]}
+        root = inverse_lower(sites["precision_cholesky"])
+        return {"mean": sites["mean"], "cov": matmul(root.mT, root)}
+
+    @override
+    def posterior(self, params: Params, stats: Any, constants: Any) -> ConjugatePrior:
+        return self.prior.posterior(self.summary(params, stats, constants))
+
+    @override
+    def draw(self, key: Key, hyper: ConjugatePrior) -> Params:
+        mean, spread = hyper.draw(key)
+        return {"mean": mean, self._name: spread}
+
+    @override
+    def expected(self, hyper: ConjugatePrior) -> tuple[Params, Array]:
+        mean, spread, offset = hyper.expected()
+        return {"mean": mean, self._name: spread}, offset
+
+    @override
+    def kl(self, hyper: ConjugatePrior) -> Array:
+        return hyper.kl(self.prior)
+
+    @override
+    def blend(self, hyper: ConjugatePrior, other: ConjugatePrior, rate: Array) -> ConjugatePrior:
+        return hyper.blend(other, rate)
 
 
 def chi2_tail(score: Array, peak: Array, d: int) -> Array:

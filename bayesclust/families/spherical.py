@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, NamedTuple, Self, final, override
+from typing import Any, ClassVar, NamedTuple, final, override
 
 import jax
 import jax.numpy as jnp
@@ -10,9 +10,15 @@ import jax.numpy as jnp
 from bayesclust._pytree import pytree
 from bayesclust._typing import Array, Key, Params
 from bayesclust.core.linalg import matmul, outer_sum
-from bayesclust.families.base import ConjugateFamily
-from bayesclust.families.conjugate import NormalInverseGamma, Summary, nothing
-from bayesclust.families.gaussian import LOG_2PI, chi2_tail, keep, safe_counts
+from bayesclust.families.conjugate import NormalInverseGamma
+from bayesclust.families.gaussian import (
+    LOG_2PI,
+    GaussianFamily,
+    chi2_tail,
+    keep,
+    safe_counts,
+)
+from bayesclust.families.prior import Summary
 
 
 class Prepared(NamedTuple):
@@ -34,7 +40,7 @@ class Moments(NamedTuple):
 
 @final
 @pytree
-class SphericalGaussian(ConjugateFamily):
+class SphericalGaussian(GaussianFamily):
     """Gaussian with mean ``(k, d)`` and one variance ``var (k,)`` per component.
 
     Its floor is `ridge` times the mean column variance. Attributes as for `FullGaussian`.
@@ -44,27 +50,9 @@ class SphericalGaussian(ConjugateFamily):
     spread: Any = 1.0
     prior: Any = None
 
+    kind: ClassVar = "sphere"
+    usual: ClassVar = NormalInverseGamma
     dims: ClassVar = {"mean": ("cluster", "feature"), "var": ("cluster",)}
-
-    @override
-    def scaled_to(self, spread: Array) -> Self:
-        return type(self)(self.ridge, spread, self.prior)
-
-    @override
-    def informed(self, k: int) -> Self:
-        if self.prior is not None:
-            return self
-        return type(self)(
-            self.ridge,
-            self.spread,
-            NormalInverseGamma.default(jnp.asarray(self.spread), k, sphere=True),
-        )
-
-    @override
-    def in_prior_units(self, shift: Array, scale: Array) -> Self:
-        if self.prior is None:
-            return self
-        return type(self)(self.ridge, self.spread, self.prior.in_units(shift, scale))
 
     def _variance(self, dtype: Any) -> Array:
         return jnp.mean(jnp.square(jnp.asarray(self.spread, dtype)))
@@ -93,6 +81,7 @@ class SphericalGaussian(ConjugateFamily):
         norm = jnp.sum(x * x, axis=0)
         return Moments(jnp.sum(resp, axis=1), outer_sum(resp, x), jnp.sum(resp * norm, axis=1))
 
+    @override
     def summary(self, params: Params, stats: Moments, constants: Any) -> Summary:
         """Counts, means and sums of squared distances from them."""
         count, _ = safe_counts(stats.count)
@@ -101,12 +90,8 @@ class SphericalGaussian(ConjugateFamily):
         return Summary(stats.count, mean, jnp.maximum(square, 0))
 
     @override
-    def maximise(self, params: Params, stats: Moments, constants: Any) -> Params:
-        seen = self.summary(params, stats, constants)
-        if self.prior is not None:
-            mean, var = self.prior.posterior(seen).mode()
-            return {"mean": mean, "var": var}
-        count, alive = safe_counts(stats.count)
+    def likeliest(self, params: Params, seen: Summary) -> Params:
+        count, alive = safe_counts(seen.count)
         mean, var = seen.mean, seen.scatter / (count * seen.mean.shape[1])
         floor = self.ridge * self._variance(mean.dtype)
         var = keep(alive, var + floor, params["var"])
@@ -116,25 +101,6 @@ class SphericalGaussian(ConjugateFamily):
     @override
     def floored(self, params: Params) -> Array:
         return params["var"] <= 2 * self.ridge * self._variance(params["var"].dtype)
-
-    @override
-    def log_prior(self, params: Params) -> Array:
-        if self.prior is None:
-            return jnp.zeros(params["mean"].shape[0], params["mean"].dtype)
-        return self.prior.log_prob(params["mean"], params["var"])
-
-    @override
-    def posterior(self, params: Params, stats: Moments, constants: Any) -> NormalInverseGamma:
-        return self.prior.posterior(self.summary(params, stats, constants))
-
-    @override
-    def draw(self, key: Key, hyper: NormalInverseGamma) -> Params:
-        mean, var = hyper.draw(key)
-        return {"mean": mean, "var": var}
-
-    @override
-    def from_prior(self, key: Key, k: int) -> Params:
-        return self.draw(key, self.prior.posterior(nothing(k, self.prior.mean, "sphere")))
 
     @override
     def sample(self, key: Key, params: Params, z: Array) -> Array:

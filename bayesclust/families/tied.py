@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, NamedTuple, Self, final, override
+from typing import Any, ClassVar, NamedTuple, final, override
 
 import jax
 import jax.numpy as jnp
@@ -12,15 +12,16 @@ from bayesclust._typing import Array, Key, Params
 from bayesclust.core.linalg import PRECISION, cholesky, inverse_lower, matmul, outer_sum
 from bayesclust.core.rows import Rows
 from bayesclust.core.sweep import add_up
-from bayesclust.families.base import ConjugateFamily
-from bayesclust.families.conjugate import NormalInverseWishart, Summary, nothing
+from bayesclust.families.conjugate import NormalInverseWishart
 from bayesclust.families.gaussian import (
     LOG_2PI,
+    GaussianFamily,
     chi2_tail,
     keep,
     mostly_floor,
     safe_counts,
 )
+from bayesclust.families.prior import Summary
 
 
 class Prepared(NamedTuple):
@@ -47,7 +48,7 @@ class Constants(NamedTuple):
 
 @final
 @pytree
-class TiedGaussian(ConjugateFamily):
+class TiedGaussian(GaussianFamily):
     """Gaussian with mean ``(k, d)`` and one covariance ``cov (d, d)`` for all components.
 
     The second moment of all rows is taken once, so that an iteration costs little more than one
@@ -58,28 +59,9 @@ class TiedGaussian(ConjugateFamily):
     spread: Any = 1.0
     prior: Any = None
 
+    kind: ClassVar = "tied"
+    usual: ClassVar = NormalInverseWishart
     dims: ClassVar = {"mean": ("cluster", "feature"), "cov": ("feature", "feature_bis")}
-
-    @override
-    def scaled_to(self, spread: Array) -> Self:
-        return type(self)(self.ridge, spread, self.prior)
-
-    @override
-    def informed(self, k: int) -> Self:
-        if self.prior is not None:
-            return self
-        return type(self)(
-            self.ridge, self.spread, NormalInverseWishart.default(jnp.asarray(self.spread), k)
-        )
-
-    @override
-    def in_prior_units(self, shift: Array, scale: Array) -> Self:
-        if self.prior is None:
-            return self
-        return type(self)(self.ridge, self.spread, self.prior.in_units(shift, scale))
-
-    def _floor(self, mean: Array) -> Array:
-        return self.ridge * jnp.square(jnp.broadcast_to(self.spread, mean.shape[-1:]))
 
     @override
     def located(self, centers: Array) -> Params:
@@ -112,6 +94,7 @@ class TiedGaussian(ConjugateFamily):
             *add_up(rows, lambda x, weight, i: (jnp.sum(weight), outer_sum(weight * x, x)))
         )
 
+    @override
     def summary(self, params: Params, stats: Moments, constants: Constants) -> Summary:
         """Counts and means of the rows, and their pooled scatter."""
         count, alive = safe_counts(stats.count)
@@ -120,14 +103,10 @@ class TiedGaussian(ConjugateFamily):
         return Summary(stats.count, mean, constants.second - between)
 
     @override
-    def maximise(self, params: Params, stats: Moments, constants: Constants) -> Params:
-        seen = self.summary(params, stats, constants)
+    def likeliest(self, params: Params, seen: Summary) -> Params:
         mean = seen.mean
-        if self.prior is not None:
-            mean, cov = self.prior.posterior(seen).mode()
-            return {"mean": mean, "cov": cov}
         floor = self._floor(mean).astype(mean.dtype)
-        cov = seen.scatter / constants.weight
+        cov = seen.scatter / jnp.sum(seen.count)
         # The difference of two sums: keep a variance that rounding made negative at zero.
         lift = jnp.maximum(-jnp.diagonal(cov), 0)
         cov = 0.5 * (cov + cov.T) + jnp.diag(floor + lift)
@@ -138,25 +117,6 @@ class TiedGaussian(ConjugateFamily):
         whiten = self.prepare(params).whiten
         k = params["mean"].shape[0]
         return jnp.broadcast_to(mostly_floor(whiten, self._floor(params["mean"])), (k,))
-
-    @override
-    def log_prior(self, params: Params) -> Array:
-        if self.prior is None:
-            return jnp.zeros(params["mean"].shape[0], params["mean"].dtype)
-        return self.prior.log_prob(params["mean"], params["cov"])
-
-    @override
-    def posterior(self, params: Params, stats: Moments, constants: Any) -> NormalInverseWishart:
-        return self.prior.posterior(self.summary(params, stats, constants))
-
-    @override
-    def draw(self, key: Key, hyper: NormalInverseWishart) -> Params:
-        mean, cov = hyper.draw(key)
-        return {"mean": mean, "cov": cov}
-
-    @override
-    def from_prior(self, key: Key, k: int) -> Params:
-        return self.draw(key, self.prior.posterior(nothing(k, self.prior.mean, "tied")))
 
     @override
     def sample(self, key: Key, params: Params, z: Array) -> Array:

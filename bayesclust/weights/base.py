@@ -30,3 +30,15 @@ class WeightPrior(abc.ABC):
     @abc.abstractmethod
     def from_prior(self, key: Key, k: int, dtype: Any) -> tuple[Array, dict[str, Array]]:
         """Log weights and state from the prior."""
+
+    @abc.abstractmethod
+    def sample_sites(self, k: int) -> Array:
+        """Log weights by NumPyro sample statements; the site of the weights is ``weights``."""
+
+    @abc.abstractmethod
+    def expected_log(self, counts: Array) -> Array:
+        """Expected log weights ``(k,)`` under the posterior given counts."""
+
+    @abc.abstractmethod
+    def kl(self, counts: Array) -> Array:
+        """Kullback-Leibler divergence of the posterior given counts from the prior, scalar."""

@@ -17,23 +17,8 @@ import jax.numpy as jnp
 from bayesclust._pytree import pytree
 from bayesclust._typing import Array, Key
 from bayesclust.core.simplex import log_normalize
+from bayesclust.hyper import Gamma
 from bayesclust.weights.base import WeightPrior
-
-
-@final
-@pytree
-class Gamma:
-    """Gamma hyperprior of a positive scalar.
-
-    Attributes
-    ----------
-    shape, rate : scalars
-        Mean ``shape / rate``.
-    """
-
-    shape: Any
-    rate: Any
-
 
 STEP = 0.7
 """Standard deviation of the random walk of the log concentration."""
@@ -64,7 +49,7 @@ class Dirichlet(WeightPrior):
     @property
     def _value(self) -> Any:
         c = self.concentration
-        return c.shape / c.rate if isinstance(c, Gamma) else c
+        return c.mean if isinstance(c, Gamma) else c
 
     @override
     def mode(self, counts: Array) -> Array:
@@ -102,15 +87,44 @@ class Dirichlet(WeightPrior):
     def from_prior(self, key: Key, k: int, dtype: Any) -> tuple[Array, dict[str, Array]]:
         key_weights, key_concentration = jax.random.split(key)
         if isinstance(self.concentration, Gamma):
-            drawn = jax.random.gamma(
-                key_concentration, jnp.asarray(self.concentration.shape, dtype)
-            )
-            state = {"concentration": drawn / self.concentration.rate}
+            state = {"concentration": self.concentration.draw(key_concentration, dtype)}
             prior = jnp.broadcast_to(state["concentration"], (k,))
         else:
             state = {}
             prior = jnp.broadcast_to(jnp.asarray(self.concentration, dtype), (k,))
         return _dirichlet(key_weights, prior), state
+
+    @override
+    def sample_sites(self, k: int) -> Array:
+        import numpyro
+        from numpyro import distributions as dist
+
+        concentration = self.concentration
+        if isinstance(concentration, Gamma):
+            gamma = dist.Gamma(concentration.shape, concentration.rate)
+            concentration = numpyro.sample("concentration", gamma)
+        concentration = jnp.broadcast_to(jnp.asarray(concentration, float), (k,))
+        dims = {"event_dims": ["cluster"]}
+        return jnp.log(numpyro.sample("weights", dist.Dirichlet(concentration), infer=dims))
+
+    @override
+    def expected_log(self, counts: Array) -> Array:
+        """Bishop (2006), eq. 10.66."""
+        total = counts + self._value
+        digamma = jax.scipy.special.digamma
+        return digamma(total) - digamma(jnp.sum(total))
+
+    @override
+    def kl(self, counts: Array) -> Array:
+        gammaln = jax.scipy.special.gammaln
+        prior = jnp.broadcast_to(jnp.asarray(self._value, counts.dtype), counts.shape)
+        total = counts + prior
+        return (
+            gammaln(jnp.sum(total))
+            - gammaln(jnp.sum(prior))
+            - jnp.sum(gammaln(total) - gammaln(prior))
+            + jnp.sum(counts * self.expected_log(counts))
+        )
 
     def _walk(self, key: Key, log_weights: Array, current: Array) -> Array:
         """Metropolis-Hastings step of the concentration given the weights, on the log scale."""
@@ -127,7 +141,7 @@ class Dirichlet(WeightPrior):
         k, prior = log_weights.shape[0], self.concentration
         gammaln = jax.scipy.special.gammaln
         dirichlet = gammaln(k * a) - k * gammaln(a) + (a - 1) * jnp.sum(log_weights)
-        return dirichlet + (prior.shape - 1) * jnp.log(a) - prior.rate * a
+        return dirichlet + prior.log_prob(a)
 
 
 def _dirichlet(key: Key, concentration: Array) -> Array:

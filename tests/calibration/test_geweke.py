@@ -16,9 +16,16 @@ import pytest
 
 from bayesclust.core.rows import pack
 from bayesclust.engines import gibbs
-from bayesclust.families.conjugate import NormalInverseGamma, NormalInverseWishart
+from bayesclust.families import (
+    Gamma,
+    IndependentNormalGamma,
+    IndependentNormalWishart,
+    NormalInverseGamma,
+    NormalInverseWishart,
+    Wishart,
+)
 from bayesclust.mixture import Mixture
-from bayesclust.weights import Dirichlet, Gamma
+from bayesclust.weights import Dirichlet
 from tests.problems import FAMILIES
 
 K, D, N = 2, 2, 6
@@ -29,6 +36,23 @@ WISHART = NormalInverseWishart(
 COLUMNS = NormalInverseGamma(np.array([0.5, -1.0]), 1.5, 5.0, np.array([2.0, 1.0]))
 SPHERES = dataclasses.replace(COLUMNS, rate=2.0)
 PRIORS = {"full": WISHART, "tied": WISHART, "diag": COLUMNS, "spherical": SPHERES}
+COV = np.array([[1.0, 0.3], [0.3, 2.0]])
+APART = IndependentNormalWishart(WISHART.mean, COV, 9.0, WISHART.scale)
+LEARNT = dataclasses.replace(APART, scale=Wishart(6.0, WISHART.scale / 6))
+APART_COLUMNS = IndependentNormalGamma(COLUMNS.mean, np.array([1.0, 2.0]), 5.0, COLUMNS.rate)
+LEARNT_COLUMNS = dataclasses.replace(APART_COLUMNS, rate=Gamma(4.0, np.array([2.0, 4.0])))
+APART_SPHERES = dataclasses.replace(APART_COLUMNS, rate=2.0)
+LEARNT_SPHERES = dataclasses.replace(APART_COLUMNS, rate=Gamma(4.0, 2.0))
+INDEPENDENT = {
+    ("full", "apart"): APART,
+    ("full", "learnt"): LEARNT,
+    ("tied", "apart"): APART,
+    ("tied", "learnt"): LEARNT,
+    ("diag", "apart"): APART_COLUMNS,
+    ("diag", "learnt"): LEARNT_COLUMNS,
+    ("spherical", "apart"): APART_SPHERES,
+    ("spherical", "learnt"): LEARNT_SPHERES,
+}
 WEIGHTS = {
     "fixed": Dirichlet(1.5),
     "by component": Dirichlet(np.array([1.5, 1.5])),
@@ -36,7 +60,7 @@ WEIGHTS = {
 }
 
 
-def quantities(params, log_weights, state):
+def quantities(params, log_weights, weights, hyper):
     """What is compared: first and second moments of everything."""
     spread = params["cov"] if "cov" in params else params["var"]
     size = jnp.linalg.slogdet(spread)[1] if "cov" in params else jnp.log(spread)
@@ -46,30 +70,32 @@ def quantities(params, log_weights, state):
         out.append(jnp.mean(jnp.tanh(spread[..., 0, 1]))[None])
     out += [jnp.mean(jnp.tanh(size))[None], jnp.sum(jnp.exp(2 * log_weights))[None]]
     out += [jnp.mean(jnp.maximum(log_weights, -5.0))[None]]
-    out += [jnp.log(v)[None] for v in state.values()]
+    out += [jnp.log(v)[None] for v in weights.values()]
+    for v in hyper.values():
+        diagonal = jnp.diagonal(v) if v.ndim == 2 else jnp.atleast_1d(v)
+        out += [jnp.log(diagonal)] + ([jnp.tanh(v[0, 1])[None]] if v.ndim == 2 else [])
     return jnp.concatenate(out)
 
 
 def prior_draw(mixture, key):
     key_params, key_weights = jax.random.split(key)
-    params = mixture.family.from_prior(key_params, K)
+    params, hyper = mixture.family.from_prior(key_params, K)
     log_weights, state = mixture.weights.from_prior(key_weights, K, jnp.float64)
-    return params, log_weights, state
+    return params, log_weights, state, hyper
 
 
 @functools.partial(jax.jit, static_argnames="steps")
 def successive(truth, kernel, weight, key, steps):
     """Quantities ``(steps, q)`` of a chain that begins at a prior draw."""
     key_prior, key_chain = jax.random.split(key)
-    params, log_weights, weights = prior_draw(truth, key_prior)
-    state = gibbs.GibbsState(key_chain, jnp.int32(0), params, log_weights, weights)
+    state = gibbs.GibbsState(key_chain, jnp.int32(0), *prior_draw(truth, key_prior))
 
     def body(state, i):
         key = jax.random.fold_in(jax.random.fold_in(key_prior, 1), i)
         X, _ = truth.sample(key, state.params, state.log_weights, N)
         rows = pack(X, jnp.full(N, weight), block=16)
         state, _ = gibbs.step(kernel, kernel.family.constants(rows), rows, state)
-        return state, quantities(state.params, state.log_weights, state.weights)
+        return state, quantities(state.params, state.log_weights, state.weights, state.family)
 
     return jax.lax.scan(body, state, jnp.arange(steps))[1]
 
@@ -98,7 +124,10 @@ def double_precision():
 
 def slowly(names, quick):
     """Names as parameters; all but the quick ones belong to the long proof."""
-    return [n if n in quick else pytest.param(n, marks=pytest.mark.slow) for n in names]
+    return [
+        pytest.param(*(n if isinstance(n, tuple) else (n,)), marks=[pytest.mark.slow][n in quick :])
+        for n in names
+    ]
 
 
 @pytest.mark.parametrize("family", slowly(FAMILIES, {"full"}))
@@ -107,10 +136,24 @@ def test_the_sampler_keeps_the_prior(family):
     assert np.abs(z_scores(model, model)).max() < 4.5
 
 
+@pytest.mark.parametrize("family, form", slowly(INDEPENDENT, {("full", "learnt")}))
+def test_the_sampler_keeps_independent_priors(family, form):
+    prior = INDEPENDENT[family, form]
+    model = Mixture(FAMILIES[family](prior=prior), K, WEIGHTS["fixed"])
+    assert np.abs(z_scores(model, model)).max() < 4.5
+
+
 @pytest.mark.parametrize("weights", slowly(["by component", "unknown"], {"unknown"}))
 def test_the_sampler_keeps_the_prior_of_the_weights(weights):
     model = mixture("diag", weights)
     assert np.abs(z_scores(model, model)).max() < 4.5
+
+
+def test_a_hyperprior_counted_twice_is_caught():
+    twice = dataclasses.replace(LEARNT_COLUMNS, rate=Gamma(8.0, np.array([2.0, 4.0])))
+    model = Mixture(FAMILIES["diag"](prior=LEARNT_COLUMNS), K)
+    kernel = Mixture(FAMILIES["diag"](prior=twice), K)
+    assert np.abs(z_scores(model, kernel)).max() > 6
 
 
 FAULTS = {

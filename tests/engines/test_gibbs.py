@@ -10,9 +10,8 @@ import numpy as np
 import pytest
 
 from bayesclust.core.units import Units
-from bayesclust.engines import Gibbs, gibbs
-from bayesclust.families import FullGaussian
-from bayesclust.families.conjugate import NormalInverseWishart
+from bayesclust.engines import Gibbs, chains, gibbs
+from bayesclust.families import FullGaussian, NormalInverseWishart
 from bayesclust.mixture import Mixture
 from bayesclust.weights import Dirichlet, Gamma
 from tests.problems import FAMILIES, KEY, blobs, packed, plain
@@ -67,7 +66,7 @@ def test_same_key_same_draws_and_another_key_others():
 
 def test_how_sweeps_are_divided_among_programs_changes_nothing(monkeypatch):
     whole = run()
-    monkeypatch.setattr(gibbs, "CHUNK", 7)
+    monkeypatch.setattr(chains, "CHUNK", 7)
     assert_same(run(), whole)
 
 
@@ -123,7 +122,7 @@ def test_an_unknown_concentration_is_drawn():
 
 
 def test_an_interruption_keeps_the_draws_so_far(monkeypatch):
-    monkeypatch.setattr(gibbs, "CHUNK", 20)
+    monkeypatch.setattr(chains, "CHUNK", 20)
 
     def stop(done, total):
         assert total == 120
@@ -147,9 +146,9 @@ import os, sys
 import numpy as np
 import jax
 from bayesclust import FullGaussian, Mixture
-from bayesclust.engines import Gibbs, gibbs
+from bayesclust.engines import Gibbs, chains, gibbs
 
-gibbs.CHUNK = 20
+chains.CHUNK = 20
 X = np.load(sys.argv[1])
 engine = Gibbs(60, 60, 2, checkpoint=sys.argv[2])
 
@@ -162,7 +161,7 @@ engine.run(jax.random.key(0), Mixture(FullGaussian(), 3), X, progress=die)
 
 
 def test_a_killed_run_goes_on_to_the_same_draws(tmp_path, monkeypatch):
-    monkeypatch.setattr(gibbs, "CHUNK", 20)
+    monkeypatch.setattr(chains, "CHUNK", 20)
     rows, path = tmp_path / "rows.npy", str(tmp_path / "run.ckpt")
     np.save(rows, X)
     code = [sys.executable, "-c", KILLED, str(rows), path]
@@ -195,7 +194,7 @@ def test_a_step_works_under_jit_and_vmap():
     keys = jax.random.split(KEY, 4)
 
     def once(key):
-        state = gibbs.GibbsState(key, jnp.int32(0), start, jnp.full(3, -np.log(3.0)), {})
+        state = gibbs.GibbsState(key, jnp.int32(0), start, jnp.full(3, -np.log(3.0)), {}, {})
         return gibbs.step(mixture, (), rows, state)
 
     states, records = jax.jit(jax.vmap(once))(keys)

@@ -1,0 +1,171 @@
+"""Blocked Gibbs sampling as a NumPyro kernel, for `numpyro.infer.MCMC` and its composable Gibbs.
+
+References
+----------
+D. Phan, N. Pradhan and M. Jankowiak (2019), Composable effects for flexible and accelerated
+    probabilistic programming in NumPyro, arXiv:1912.11554.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from numpyro.infer.mcmc import MCMCKernel
+from numpyro.util import is_prng_key
+
+from bayesclust._typing import Array
+from bayesclust.core.rows import Rows, block_size, pack
+from bayesclust.engines import gibbs
+from bayesclust.engines.em import floats_per_row
+from bayesclust.engines.starts import SeededStart, Start
+from bayesclust.mixture import Mixture
+
+
+class KernelState(NamedTuple):
+    """State of a chain, as NumPyro keeps it.
+
+    Attributes
+    ----------
+    z : dict
+        ``weights`` and the family's parameters, and hyperparameters that are drawn.
+    log_likelihood, log_posterior : scalars
+        Of the state before the last sweep, labels summed out.
+    i : int scalar
+    rng_key : PRNG key
+    """
+
+    z: dict[str, Array]
+    log_likelihood: Array
+    log_posterior: Array
+    i: Array
+    rng_key: Any
+
+
+class GibbsKernel(MCMCKernel):
+    """The sweep of `Gibbs` in NumPyro's terms.
+
+    Run it by ``MCMC(GibbsKernel(mixture), ...).run(key, X)``, with rows as they are: a prior of
+    the family is in their units, and without one `Family.informed` must have set it.
+
+    Parameters
+    ----------
+    mixture : Mixture
+        Of a family with a proper prior.
+    start : Start, optional
+        Where chains begin; default: k-means++ seeds.
+    """
+
+    sample_field = "z"
+    model = None
+
+    def __init__(self, mixture: Mixture, start: Start | None = None) -> None:
+        self.mixture = mixture
+        self.start = start or SeededStart()
+
+    @property
+    def default_fields(self) -> tuple[str, ...]:
+        """What `MCMC` collects."""
+        return ("z", "log_likelihood", "log_posterior")
+
+    def get_diagnostics_str(self, state: KernelState) -> str:
+        """Text beside the progress bar."""
+        return f"log posterior {float(state.log_posterior):.1f}"
+
+    def init(
+        self,
+        rng_key: Any,
+        num_warmup: int,
+        init_params: Any,
+        model_args: tuple[Any, ...],
+        model_kwargs: dict[str, Any],
+    ) -> KernelState:
+        """First state of one chain, or of several for a batch of keys."""
+        rows = self._rows(*model_args, **model_kwargs)
+
+        def one(key: Any, given: Any) -> KernelState:
+            constants = self.mixture.family.constants(rows)
+            state = gibbs.init(key, self.mixture, rows, self.start, constants, 0)
+            z = {**self._sites(state), **({} if given is None else given)}
+            nowhere = jnp.asarray(-jnp.inf, rows.dtype)
+            return KernelState(z, nowhere, nowhere, state.step, state.key)
+
+        if is_prng_key(rng_key):
+            return jax.jit(one)(rng_key, init_params)
+        axes = (0, None if init_params is None else 0)
+        return jax.jit(jax.vmap(one, in_axes=axes))(rng_key, init_params)
+
+    def sample(
+        self, state: KernelState, model_args: tuple[Any, ...], model_kwargs: dict[str, Any]
+    ) -> KernelState:
+        """One sweep."""
+        rows = self._rows(*model_args, **model_kwargs)
+        constants = self.mixture.family.constants(rows)
+
+        def one(state: KernelState) -> KernelState:
+            before = self._state(state)
+            after, record = gibbs.step(self.mixture, constants, rows, before)
+            stats = record.stats
+            return KernelState(
+                self._sites(after),
+                stats["log_likelihood"],
+                stats["log_posterior"],
+                after.step,
+                after.key,
+            )
+
+        return one(state) if is_prng_key(state.rng_key) else jax.vmap(one)(state)
+
+    def _rows(self, X: Any, sample_weight: Any = None) -> Rows:
+        X = jnp.asarray(X)
+        n, d = X.shape
+        return pack(X, sample_weight, block=block_size(n, floats_per_row(self.mixture.k, d)))
+
+    def _sites(self, state: gibbs.GibbsState) -> dict[str, Array]:
+        weights = {"weights": jnp.exp(state.log_weights)}
+        return {**weights, **state.params, **state.weights, **state.family}
+
+    def _state(self, state: KernelState) -> gibbs.GibbsState:
+        z, mixture = state.z, self.mixture
+        family: Any = mixture.family
+        log_weights = jnp.log(z["weights"])
+        return gibbs.GibbsState(
+            state.rng_key,
+            state.i,
+            {name: z[name] for name in family.dims},
+            log_weights,
+            {name: z[name] for name in mixture.weights.begin(mixture.k, log_weights.dtype)},
+            {name: z[name] for name in family.begin()},
+        )
+
+
+def update_sites(
+    mixture: Mixture, X: Array, rng_key: Any, sites: dict[str, Array]
+) -> dict[str, Array]:
+    """One sweep over the sample sites of `program`, for `numpyro.infer.CustomGibbs`.
+
+    It leaves invariant their distribution given `X`, so that a larger program can move everything
+    else by NUTS: rows may depend on other sites, as in ``X - offset``.
+
+    Parameters
+    ----------
+    mixture : Mixture
+        Of a family with a proper prior, all hyperparameters fixed.
+    X : (n, d) array
+    rng_key : PRNG key
+    sites : dict
+        ``weights`` and the family's sample sites, see `Family.as_sites`.
+
+    Returns
+    -------
+    dict
+        New values of the same sites.
+    """
+    family: Any = mixture.family
+    n, d = X.shape
+    rows = pack(X, block=block_size(n, floats_per_row(mixture.k, d)))
+    params = family.from_sites(sites)
+    state = gibbs.GibbsState(rng_key, jnp.int32(0), params, jnp.log(sites["weights"]), {}, {})
+    state, _ = gibbs.step(mixture, family.constants(rows), rows, state)
+    return {"weights": jnp.exp(state.log_weights), **family.as_sites(state.params)}

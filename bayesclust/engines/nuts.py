@@ -1,0 +1,136 @@
+"""The no-U-turn sampler on a mixture's NumPyro program, labels summed out.
+
+References
+----------
+M. D. Hoffman and A. Gelman (2014), The No-U-Turn sampler, J. Mach. Learn. Res. 15, 1593-1623.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import jax
+import numpy as np
+
+from bayesclust._pytree import pytree, static
+from bayesclust._typing import Array, Key
+from bayesclust.core.units import Units
+from bayesclust.draws import Draws
+from bayesclust.engines import chains
+from bayesclust.engines.base import Engine, check, pose
+from bayesclust.engines.em import floats_per_row
+from bayesclust.engines.record import lay_out
+from bayesclust.engines.starts import SeededStart, Start
+from bayesclust.families.base import ConditionalFamily
+from bayesclust.mixture import Mixture
+
+if TYPE_CHECKING:
+    from bayesclust.engines.sites import Posed
+
+
+@pytree
+class NUTS(Engine):
+    """No-U-turn sampling of all parameters at once, by NumPyro.
+
+    Slower than `Gibbs` where that applies; for models of your own, and to check it.
+
+    Attributes
+    ----------
+    num_warmup : int
+        Steps of each chain that adapt the step size and the mass matrix.
+    num_draws : int
+        Draws kept of each chain.
+    num_chains : int
+    thinning : int
+        Steps per draw.
+    target_accept_prob : float
+        Nearer to one for smaller steps.
+    dense_mass : bool
+        Adapt a full mass matrix.
+    max_tree_depth : int
+    model : callable, optional
+        A NumPyro program ``model(X)`` of your own, for rows in their own units, in the place of
+        `program`. Its sites, sampled or deterministic, must include ``weights (k,)`` and the
+        family's parameters; the family is then only used to score rows.
+    """
+
+    needs: ClassVar[type[ConditionalFamily]] = ConditionalFamily
+
+    num_warmup: int = static(default=500)
+    num_draws: int = static(default=1000)
+    num_chains: int = static(default=4)
+    thinning: int = static(default=1)
+    target_accept_prob: float = static(default=0.8)
+    dense_mass: bool = static(default=False)
+    max_tree_depth: int = static(default=10)
+    model: Any = static(default=None)
+
+    def run(
+        self,
+        key: Key,
+        mixture: Mixture,
+        X: Any,
+        *,
+        sample_weight: Any = None,
+        start: Start | None = None,
+        units: Units | None = None,
+        progress: chains.Progress | None = None,
+    ) -> Draws:
+        """Sample from host data; see `Gibbs.run`.
+
+        Raises
+        ------
+        ValueError
+            If `model` lacks a site, or is given together with `sample_weight`.
+        """
+        from bayesclust.engines.sites import pose_program
+
+        check(self, mixture)
+        X = np.asarray(X)
+        with jax.enable_x64(X.dtype == np.float64):
+            key_start, key_run = jax.random.split(key)
+            problem = pose(X, sample_weight, units, floats_per_row(mixture.k, X.shape[1]))
+            posed = pose_program(self.model, mixture, problem, X, sample_weight)
+            keys = jax.random.split(key_start, self.num_chains)
+            start = start or SeededStart()
+            begins = [posed.begin(k, start) for k in keys]
+            found, interrupted = self._sample(key_run, posed, begins, progress)
+            flags = {"interrupted": interrupted, "diverging": found.pop("diverging")}
+            return lay_out(posed.mixture, posed.record(found), posed.problem, flags)
+
+    def _sample(
+        self, key: Key, posed: Posed, begins: list[Any], progress: chains.Progress | None
+    ) -> tuple[Any, bool]:
+        from numpyro import infer
+
+        from bayesclust.engines.sites import values_at
+
+        sampler = infer.NUTS(
+            posed.program,
+            target_accept_prob=self.target_accept_prob,
+            dense_mass=self.dense_mass,
+            max_tree_depth=self.max_tree_depth,
+            init_strategy=infer.init_to_median,
+        )
+        states = [
+            sampler.init(k, self.num_warmup, values_at(posed.program, posed.args, b, k), posed.args)
+            for k, b in zip(jax.random.split(key, self.num_chains), begins, strict=True)
+        ]
+        constrain = sampler.postprocess_fn(posed.args, {})
+        wanted = posed.sites
+
+        def step(state: Any) -> tuple[Any, dict[str, Array]]:
+            state = sampler.sample(state, posed.args, {})
+            sites = constrain(state.z)
+            return state, {
+                **{name: sites[name] for name in wanted},
+                "potential_energy": state.potential_energy,
+                "diverging": state.diverging,
+            }
+
+        @jax.jit
+        def call(group: Any, gaps: Any) -> tuple[Any, Any]:
+            return jax.vmap(lambda s: chains.advance(step, s, gaps))(group)
+
+        length = chains.Length(self.num_warmup, self.num_draws, self.num_chains, self.thinning)
+        return chains.run(call, chains.groups_of(states), length, progress=progress)

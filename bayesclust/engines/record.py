@@ -1,0 +1,130 @@
+"""Draws of an engine, from parameters in the fit's units to `Draws` in the user's."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from bayesclust._typing import Array, Params
+from bayesclust.core import assign
+from bayesclust.core.rows import Rows
+from bayesclust.core.sweep import sweep
+from bayesclust.draws import Draws
+from bayesclust.engines.base import Fitted, Problem, outward
+from bayesclust.families.base import ConditionalFamily
+from bayesclust.mixture import Mixture
+
+
+class Record(NamedTuple):
+    """One draw: parameters and what the engine found there.
+
+    Attributes
+    ----------
+    params : dict
+    log_weights : (k,) array
+    stats : dict of scalars
+    """
+
+    params: Params
+    log_weights: Array
+    stats: dict[str, Array]
+
+
+def label_free(
+    mixture: Mixture,
+    params: Params,
+    log_weights: Array,
+    log_likelihood: Array,
+    weights: dict[str, Array],
+    family: dict[str, Array],
+) -> dict[str, Array]:
+    """Scalars of a draw that no relabelling changes.
+
+    Parameters
+    ----------
+    mixture : Mixture
+    params, log_weights
+    log_likelihood : scalar
+        Of all rows, labels summed out.
+    weights, family : dict
+        Hyperparameters that are drawn.
+    """
+    log_prior = jnp.sum(mixture.family.log_prior(params, family))
+    log_prior = log_prior + mixture.weights.log_prior(log_weights, weights)
+    share = jnp.exp(log_weights)
+    return {
+        "log_likelihood": log_likelihood,
+        "log_posterior": log_likelihood + log_prior,
+        "weight_entropy": jnp.sum(jax.scipy.special.entr(share)),
+        "weight_sum_of_squares": jnp.sum(share * share),
+        **weights,
+        **{f"log_{name}": _mean_log(v) for name, v in family.items()},
+    }
+
+
+@jax.jit
+def score(
+    mixture: Mixture,
+    rows: Rows,
+    params: Params,
+    log_weights: Array,
+    weights: dict[str, Array],
+    family: dict[str, Array],
+) -> Record:
+    """Records of parameters ``(c, s, ..)`` that came without their log likelihood."""
+
+    def one(draw: Any) -> Record:
+        params, log_weights, weights, family = draw
+        prepared = mixture.family.prepare(params)
+        _, total = sweep(
+            rows,
+            lambda x: mixture.family.score(prepared, x) + log_weights[:, None],
+            assign.soft,
+            lambda x, resp: (),
+        )
+        stats = label_free(mixture, params, log_weights, total, weights, family)
+        return Record(params, log_weights, stats)
+
+    draws = (params, log_weights, weights, family)
+    return lax.map(lambda chain: lax.map(one, chain), draws)
+
+
+def _mean_log(hyper: Array) -> Array:
+    """Mean log of a scale by column, of its diagonal if a matrix; in the fit's units."""
+    return jnp.mean(jnp.log(jnp.diagonal(hyper) if hyper.ndim == 2 else hyper))
+
+
+def informed(mixture: Mixture, problem: Problem) -> Mixture:
+    """The mixture with a proper prior, everything in the fit's units."""
+    family = mixture.family
+    assert isinstance(family, ConditionalFamily)
+    shift, scale = problem.units.shift, problem.units.scale
+    inner: Any = family.in_prior_units(-shift / scale, 1.0 / scale)
+    inner = inner.scaled_to(jnp.asarray(problem.spread)).informed(mixture.k)
+    inner, weights = jax.tree.map(lambda v: jnp.asarray(v, problem.dtype), (inner, mixture.weights))
+    return dataclasses.replace(mixture, family=inner, weights=weights)
+
+
+def lay_out(
+    mixture: Mixture, found: Record, problem: Problem, flags: dict[str, Any], trace: Any = None
+) -> Draws:
+    """Records ``(c, s, ..)`` as `Draws` in the user's units; flags hold for every draw."""
+    fitted = Fitted(found.params, found.log_weights, found.stats, {})
+    params, log_weights = outward(mixture, fitted, problem.units, 2)
+    stats = {n: np.asarray(v, np.float64) for n, v in found.stats.items()}
+    shift = problem.weight * problem.log_scale
+    for name in ("log_likelihood", "log_posterior"):
+        stats[name] = stats[name] - shift
+    shape = np.shape(found.log_weights)[:2]
+    return Draws(
+        params=params,
+        log_weights=log_weights,
+        stats=stats,  # type: ignore[arg-type]
+        trace=np.zeros((0, 0)) if trace is None else trace,
+        flags={n: np.full(shape, v) for n, v in flags.items()},  # type: ignore[dict-item]
+    )

@@ -1,0 +1,148 @@
+"""Between a NumPyro program's sites and a mixture's parameters."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpyro
+
+from bayesclust._typing import Array, Key
+from bayesclust.core.units import Units
+from bayesclust.engines.base import Problem, pose
+from bayesclust.engines.em import floats_per_row
+from bayesclust.engines.program import program
+from bayesclust.engines.record import Record, informed, score
+from bayesclust.engines.starts import Start
+from bayesclust.mixture import Mixture
+
+
+@dataclasses.dataclass(frozen=True)
+class Posed:
+    """A program with the rows it is to explain.
+
+    Attributes
+    ----------
+    program : callable
+    args : tuple
+        Its arguments.
+    mixture : Mixture
+        In the units of the rows of the program.
+    problem : Problem
+        Of these units.
+    own : bool
+        Whether the program is the user's.
+    """
+
+    program: Callable[..., Any]
+    args: tuple[Any, ...]
+    mixture: Mixture
+    problem: Problem
+    own: bool
+
+    @property
+    def _hyper(self) -> tuple[list[str], list[str]]:
+        """Names of the hyperparameters that are drawn, of the weights and of the family."""
+        if self.own:
+            return [], []
+        weights = self.mixture.weights.begin(self.mixture.k, self.problem.dtype)
+        return list(weights), list(self.mixture.family.begin())  # type: ignore[attr-defined]
+
+    @property
+    def sites(self) -> list[str]:
+        """Sites that a draw is read off."""
+        weights, family = self._hyper
+        return ["weights", *self.mixture.family.dims, *weights, *family]
+
+    def begin(self, key: Key, start: Start) -> dict[str, Array]:
+        """Values of sample sites that `start` chooses."""
+        rows = self.problem.rows
+        work = rows.weight.size * self.mixture.k * 8 * (self.problem.d + 4)
+        constants = jax.jit(lambda m, r: m.family.constants(r))(self.mixture, rows)
+        params, log_weights = start.begin(key, self.mixture, rows, constants, work)
+        weights = jax.nn.softmax(jnp.maximum(log_weights, -10.0))
+        return {**self.mixture.family.as_sites(params), "weights": weights}
+
+    def record(self, sites: dict[str, Any]) -> Record:
+        """Draws of sites ``(c, s, ..)`` as parameters with their label-free scalars."""
+        names, hyper = self._hyper
+        found = score(
+            self.mixture,
+            self.problem.rows,
+            {n: sites[n] for n in self.mixture.family.dims},
+            jnp.log(sites["weights"]),
+            {n: sites[n] for n in names},
+            {n: sites[n] for n in hyper},
+        )
+        stats = dict(found.stats)
+        if self.own:  # the user's prior, up to the constant of the unconstrained scale
+            stats["log_posterior"] = -sites["potential_energy"]
+        extra = {n: v for n, v in sites.items() if n not in self.sites and n != "potential_energy"}
+        return Record(found.params, found.log_weights, {**stats, **extra})
+
+
+def pose_program(
+    model: Callable[..., Any] | None,
+    mixture: Mixture,
+    problem: Problem,
+    X: np.ndarray,
+    sample_weight: np.ndarray | None,
+) -> Posed:
+    """The mixture's own program in the fit's units, or a user's in the units of `X`.
+
+    Raises
+    ------
+    ValueError
+        If the user's program lacks a site, or is given together with `sample_weight`.
+    """
+    if model is None:
+        inner = informed(mixture, problem)
+        units = problem.units
+        rows = units.inward(X)
+        weight = None
+        if sample_weight is not None:
+            kept = np.asarray(sample_weight) > 0
+            rows, weight = rows[kept], jnp.asarray(np.asarray(sample_weight)[kept], X.dtype)
+        rows = jnp.asarray(rows, X.dtype)
+        return Posed(program, (inner, rows, weight), inner, problem, False)
+    if sample_weight is not None:
+        raise ValueError("sample_weight cannot be used with a model: weight its rows inside it")
+    d = X.shape[1]
+    plain = Units(np.zeros(d), np.ones(d))
+    problem = pose(X, None, plain, floats_per_row(mixture.k, d))
+    rows = jnp.asarray(X)
+    trace = numpyro.handlers.trace(numpyro.handlers.seed(model, 0)).get_trace(rows)
+    shapes = {n: jnp.shape(s["value"]) for n, s in trace.items() if s["type"] in SITES}
+    wanted = ["weights", *mixture.family.dims]
+    missing = [n for n in wanted if n not in shapes]
+    if missing:
+        raise ValueError(
+            f"model has no site {', '.join(missing)}: a {type(mixture.family).__name__} is scored "
+            f"by {', '.join(wanted)}; add what is missing with numpyro.deterministic"
+        )
+    if shapes["weights"] != (mixture.k,):
+        raise ValueError(
+            f"site weights of the model has shape {shapes['weights']} for {mixture.k} components"
+        )
+    family: Any = mixture.family
+    inner = dataclasses.replace(mixture, family=family.scaled_to(jnp.asarray(problem.spread)))
+    return Posed(model, (rows,), inner, problem, True)
+
+
+SITES = ("sample", "deterministic")
+
+
+def values_at(
+    model: Callable[..., Any], args: tuple[Any, ...], values: dict[str, Array], key: Key
+) -> dict[str, Array]:
+    """Unconstrained values of all latent sites: those given, and draws of the others."""
+    from numpyro import infer
+
+    found = infer.util.initialize_model(
+        key, model, init_strategy=infer.init_to_value(values=values), model_args=args
+    )
+    return found.param_info.z

@@ -1,0 +1,159 @@
+"""Variational inference of a mixture's NumPyro program, with a guide of one's choice.
+
+References
+----------
+A. Kucukelbir, D. Tran, R. Ranganath, A. Gelman and D. M. Blei (2017), Automatic differentiation
+    variational inference, J. Mach. Learn. Res. 18(14), 1-45.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from bayesclust._pytree import pytree, static
+from bayesclust._typing import Key
+from bayesclust.core.units import Units
+from bayesclust.draws import Draws
+from bayesclust.engines import chains
+from bayesclust.engines.base import Engine, check, pose
+from bayesclust.engines.em import floats_per_row
+from bayesclust.engines.record import lay_out
+from bayesclust.engines.starts import KMeansStart, Start
+from bayesclust.families.base import ConditionalFamily
+from bayesclust.mixture import Mixture
+
+if TYPE_CHECKING:
+    from bayesclust.engines.sites import Posed
+
+CHUNK = 250
+"""Steps per program call."""
+
+
+@pytree
+class SVI(Engine):
+    """Stochastic gradients of the evidence lower bound, by NumPyro.
+
+    Attributes
+    ----------
+    guide : callable, optional
+        A class of `numpyro.infer.autoguide`, or any function from a program to a guide; default:
+        a normal distribution of all unconstrained parameters with full covariance.
+    num_steps : int
+    step_size : float
+        Of Adam.
+    num_particles : int
+        Draws per gradient.
+    num_draws : int
+        Draws from the fitted guide.
+    model : callable, optional
+        As for `NUTS`.
+    """
+
+    needs: ClassVar[type[ConditionalFamily]] = ConditionalFamily
+
+    guide: Any = static(default=None)
+    num_steps: int = static(default=5000)
+    step_size: float = static(default=0.01)
+    num_particles: int = static(default=1)
+    num_draws: int = static(default=1000)
+    model: Any = static(default=None)
+
+    def run(
+        self,
+        key: Key,
+        mixture: Mixture,
+        X: Any,
+        *,
+        sample_weight: Any = None,
+        start: Start | None = None,
+        units: Units | None = None,
+        progress: chains.Progress | None = None,
+    ) -> Draws:
+        """Fit host data; see `NUTS.run`.
+
+        Returns
+        -------
+        Draws
+            Of the fitted guide, as one chain; the trace is the bound by step, in the fit's units.
+            ``flags["converged"]`` is whether the bound of the last fifth of the steps rose by less
+            than its noise.
+        """
+        from bayesclust.engines.sites import pose_program
+
+        check(self, mixture)
+        X = np.asarray(X)
+        with jax.enable_x64(X.dtype == np.float64):
+            key_start, key_run, key_draw = jax.random.split(key, 3)
+            problem = pose(X, sample_weight, units, floats_per_row(mixture.k, X.shape[1]))
+            posed = pose_program(self.model, mixture, problem, X, sample_weight)
+            begin = posed.begin(key_start, start or KMeansStart())
+            return self._run(key_run, key_draw, posed, begin, progress)
+
+    def _run(
+        self,
+        key: Key,
+        key_draw: Key,
+        posed: Posed,
+        begin: dict[str, Any],
+        progress: chains.Progress | None,
+    ) -> Draws:
+        from numpyro import infer, optim
+
+        make = self.guide or infer.autoguide.AutoMultivariateNormal
+        initial = infer.init_to_value(values=begin)
+        automatic = isinstance(make, type) and issubclass(make, infer.autoguide.AutoGuide)
+        guide = make(posed.program, init_loc_fn=initial) if automatic else make(posed.program)
+        svi = infer.SVI(
+            posed.program,
+            guide,
+            optim.Adam(self.step_size),
+            infer.Trace_ELBO(num_particles=self.num_particles),
+        )
+
+        @functools.partial(jax.jit, static_argnames="steps")
+        def call(state: Any, steps: int) -> Any:
+            return jax.lax.scan(lambda s, _: svi.update(s, *posed.args), state, length=steps)
+
+        state = svi.init(key, *posed.args)
+        losses: list[np.ndarray] = []
+        interrupted = False
+        try:
+            for first in range(0, self.num_steps, CHUNK):
+                state, loss = call(state, min(CHUNK, self.num_steps - first))
+                losses.append(np.asarray(loss))
+                if progress is not None:
+                    progress(min(first + CHUNK, self.num_steps), self.num_steps)
+        except KeyboardInterrupt:
+            if not losses:
+                raise
+            interrupted = True
+        bound = -np.concatenate(losses)
+        predictive = infer.Predictive(
+            posed.program,
+            guide=guide,
+            params=svi.get_params(state),
+            num_samples=self.num_draws,
+            return_sites=posed.sites,
+        )
+        sites = jax.tree.map(lambda v: v[None], dict(predictive(key_draw, *posed.args)))
+        if posed.own:
+            sites["potential_energy"] = jnp.full((1, self.num_draws), -bound[-1])
+        record = posed.record(sites)
+        flags = {"interrupted": interrupted} if interrupted else {}
+        flags |= {"converged": settled(bound)}
+        return lay_out(posed.mixture, record, posed.problem, flags, bound[None])
+
+
+def settled(bound: np.ndarray) -> bool:
+    """Whether the last fifth of a noisy trace is no higher than the fifth before, noise apart."""
+    size = max(len(bound) // 5, 1)
+    last, before = bound[-size:], bound[-2 * size : -size]
+    if not len(before) or not np.isfinite(last).all():
+        return False
+    noise = np.sqrt((last.var() + before.var()) / size)
+    return bool(last.mean() - before.mean() < max(4 * noise, 1e-3 * abs(last.mean())))
