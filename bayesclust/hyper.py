@@ -27,11 +27,11 @@ class Gamma:
     Attributes
     ----------
     shape, rate : scalars or arrays
-        Mean ``shape / rate``.
+        Mean ``shape / rate``. Inside a prior of components, None is set for the data.
     """
 
-    shape: Any
-    rate: Any
+    shape: Any = None
+    rate: Any = None
 
     @property
     def mean(self) -> Any:
@@ -60,11 +60,11 @@ class Wishart:
     df : scalar
         Degrees of freedom, above ``d - 1``.
     scale : (d, d) array
-        Positive definite; mean ``df * scale``.
+        Positive definite; mean ``df * scale``. Inside a prior, None is set for the data.
     """
 
-    df: Any
-    scale: Any
+    df: Any = None
+    scale: Any = None
 
     @property
     def mean(self) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import inspect
 from typing import Any, ClassVar, NamedTuple
 
 import jax
@@ -31,13 +32,10 @@ class Engine(abc.ABC):
         The kind of family the engine can fit.
     needs_prior : type
         The kind of prior the family must have, if it has one.
-    fits_alone : bool
-        False for abstract engines and those that go around another one.
     """
 
     needs: ClassVar[type[Family]] = Family
     needs_prior: ClassVar[type] = object
-    fits_alone: ClassVar[bool] = True
 
     @abc.abstractmethod
     def run(
@@ -87,7 +85,10 @@ def check(engine: Engine, mixture: Mixture) -> None:
     able = [
         e.__name__
         for e in known
-        if isinstance(e, type) and issubclass(e, Engine) and e.fits_alone and _fits(e, mixture)
+        if isinstance(e, type)
+        and issubclass(e, Engine)
+        and not inspect.isabstract(e)
+        and _fits(e, mixture)
     ]
     family = mixture.family
     prior = getattr(family, "prior", None)
@@ -124,8 +125,6 @@ class Fitted(NamedTuple):
 
 class PointEngine(Engine):
     """An engine whose answer is one point, which can be refitted under other row weights."""
-
-    fits_alone: ClassVar[bool] = True
 
     @abc.abstractmethod
     def refit(self, mixture: Mixture, rows: Rows, params: Params, log_weights: Array) -> Fitted:

@@ -26,9 +26,9 @@ from bayesclust.core.rows import Rows, bucket, pack_host
 from bayesclust.core.sweep import add_up, sweep
 from bayesclust.core.units import Units
 from bayesclust.draws import Draws
-from bayesclust.engines import chains
 from bayesclust.engines.base import Engine, Problem, check, pose
 from bayesclust.engines.em import floats_per_row
+from bayesclust.engines.progress import Progress, shown
 from bayesclust.engines.record import Record, informed, lay_out, score
 from bayesclust.engines.starts import KMeansStart, Start
 from bayesclust.families.base import ConjugateFamily
@@ -201,7 +201,7 @@ class CAVI(Engine):
         sample_weight: Any = None,
         start: Start | None = None,
         units: Units | None = None,
-        progress: chains.Progress | None = None,
+        progress: Progress | None = None,
     ) -> Draws:
         """Fit host data; see `Engine.run`.
 
@@ -279,7 +279,7 @@ class CAVI(Engine):
         start: Start,
         X: np.ndarray,
         sample_weight: Any,
-        progress: chains.Progress | None,
+        progress: Progress | None,
     ) -> tuple[CAVIState, Array, Array]:
         """The same, by mini-batches of rows in random order."""
         n = len(X)
@@ -299,13 +299,14 @@ class CAVI(Engine):
         params, log_weights = start.begin(key_start, mixture, problem.rows, constants, work)
         state = CAVIState.start(mixture, params, log_weights, constants, bucket(self.max_iter))
         rates = tuple(np.asarray(v, problem.dtype) for v in (self.delay, self.forgetting))
-        for i in range(self.max_iter):
-            key_now = jax.random.fold_in(key_pass, i)
-            state = _pass(algorithm, state, shuffled, key_now, np.int32(i), rates)
-            if progress is not None:
-                progress(i + 1, self.max_iter)
-            if bool(state.converged):
-                break
+        with shown(progress, "CAVI passes") as watch:
+            for i in range(self.max_iter):
+                key_now = jax.random.fold_in(key_pass, i)
+                state = _pass(algorithm, state, shuffled, key_now, np.int32(i), rates)
+                if watch is not None:
+                    watch(i + 1, self.max_iter)
+                if bool(state.converged):
+                    break
         return state, state.objective[None], state.trace[None]
 
 

@@ -14,12 +14,10 @@ from jax import lax
 from bayesclust.core import threads
 from bayesclust.core.rows import cores
 from bayesclust.engines import checkpoint
+from bayesclust.engines.progress import Progress
 
 CHUNK = 50
 """Draws per program call."""
-
-Progress = Callable[[int, int], None]
-"""Called as ``progress(done, total)``."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -26,6 +26,7 @@ from bayesclust.core.sweep import add_up, sweep
 from bayesclust.core.units import Units
 from bayesclust.draws import Draws
 from bayesclust.engines.base import Fitted, PointEngine, Problem, outward, pose, traced
+from bayesclust.engines.record import informed
 from bayesclust.engines.starts import KMeansStart, Start
 from bayesclust.mixture import Mixture
 
@@ -179,7 +180,11 @@ class EM(PointEngine):
     ) -> Draws:
         d = X.shape[1]
         problem = pose(X, sample_weight, units, floats_per_row(mixture.k, d))
-        model = Mixture(mixture.family.scaled_to(problem.spread), mixture.k, mixture.weights)
+        if getattr(mixture.family, "prior", None) is not None:
+            model = informed(mixture, problem)
+        else:
+            family = mixture.family.scaled_to(problem.spread)
+            model = dataclasses.replace(mixture, family=family)
         state, objectives, traces = self._fit(key, model, problem, start)
         fitted = finish(model, state, problem.weight)
         params, log_weights = outward(model, fitted, problem.units, 0)

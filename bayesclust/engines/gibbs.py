@@ -30,6 +30,7 @@ from bayesclust.draws import Draws
 from bayesclust.engines import chains, checkpoint
 from bayesclust.engines.base import Engine, Problem, check, pose
 from bayesclust.engines.em import floats_per_row
+from bayesclust.engines.progress import Progress, shown
 from bayesclust.engines.record import Record, informed, label_free, lay_out
 from bayesclust.engines.starts import SeededStart, Start
 from bayesclust.families.base import ConditionalFamily
@@ -178,7 +179,7 @@ class Gibbs(Engine):
         sample_weight: Any = None,
         start: Start | None = None,
         units: Units | None = None,
-        progress: chains.Progress | None = None,
+        progress: Progress | None = None,
     ) -> Draws:
         """Sample from host data; see `Engine.run`.
 
@@ -211,7 +212,7 @@ class Gibbs(Engine):
         mixture: Mixture,
         problem: Problem,
         start: Start,
-        progress: chains.Progress | None,
+        progress: Progress | None,
     ) -> Draws:
         rows = problem.rows
         work = rows.weight.size * mixture.k * 8 * (problem.d + 4)
@@ -238,9 +239,10 @@ class Gibbs(Engine):
         def call(group: GibbsState, gaps: np.ndarray) -> tuple[GibbsState, Record]:
             return _advance(mixture, constants, rows, group, gaps, together=together)
 
-        found, interrupted = chains.run(
-            call, chains.groups_of(states), self._length, saved=saved, progress=progress
-        )
+        with shown(progress, "Gibbs sweeps") as watch:
+            found, interrupted = chains.run(
+                call, chains.groups_of(states), self._length, saved=saved, progress=watch
+            )
         return lay_out(mixture, found, problem, {"interrupted": interrupted})
 
     @property

@@ -111,7 +111,7 @@ class Lloyd(PointEngine):
         counts = xp.asarray(result.counts, dtype)
         inertia = xp.asarray(result.inertia, dtype)
         temperature = self._temperature(inertia, weight, d, variance, result.centers.dtype)
-        var, log_weights = _spheres(xp, counts, temperature, d)
+        var, log_weights = spheres(xp, counts, temperature, d)
         var = var * (scale ** (2.0 / d)).prod()
         return one(
             Draws(
@@ -152,7 +152,7 @@ class Lloyd(PointEngine):
         algorithm = LloydStep(jnp.asarray(self.tol * d / 4, rows.dtype) * 0, square, False)
         state = iterate(algorithm, KMeansState.start(params["mean"]), rows, self.max_iter)
         temperature = self._temperature(state.inertia, weight, d, square / weight, rows.dtype)
-        var, log_weights = _spheres(jnp, state.counts, temperature, d)
+        var, log_weights = spheres(jnp, state.counts, temperature, d)
         return Fitted(
             params={"mean": state.centers, "var": var},
             log_weights=log_weights,
@@ -169,7 +169,7 @@ class Lloyd(PointEngine):
         )
 
 
-def _spheres(xp: Any, counts: Any, temperature: Any, d: int) -> tuple[Any, Any]:
+def spheres(xp: Any, counts: Any, temperature: Any, d: int) -> tuple[Any, Any]:
     """Variances and log weights whose responsibilities are those of the generalised posterior.
 
     ``var_k = (m_k + 1) / (2 lambda m_k)`` gives the exponent; weights proportional to

@@ -19,6 +19,7 @@ from bayesclust.draws import Draws
 from bayesclust.engines import chains
 from bayesclust.engines.base import Engine, check, pose
 from bayesclust.engines.em import floats_per_row
+from bayesclust.engines.progress import Progress, shown
 from bayesclust.engines.record import lay_out
 from bayesclust.engines.starts import SeededStart, Start
 from bayesclust.families.base import ConditionalFamily
@@ -74,7 +75,7 @@ class NUTS(Engine):
         sample_weight: Any = None,
         start: Start | None = None,
         units: Units | None = None,
-        progress: chains.Progress | None = None,
+        progress: Progress | None = None,
     ) -> Draws:
         """Sample from host data; see `Gibbs.run`.
 
@@ -99,7 +100,7 @@ class NUTS(Engine):
             return lay_out(posed.mixture, posed.record(found), posed.problem, flags)
 
     def _sample(
-        self, key: Key, posed: Posed, begins: list[Any], progress: chains.Progress | None
+        self, key: Key, posed: Posed, begins: list[Any], progress: Progress | None
     ) -> tuple[Any, bool]:
         from numpyro import infer
 
@@ -133,4 +134,5 @@ class NUTS(Engine):
             return jax.vmap(lambda s: chains.advance(step, s, gaps))(group)
 
         length = chains.Length(self.num_warmup, self.num_draws, self.num_chains, self.thinning)
-        return chains.run(call, chains.groups_of(states), length, progress=progress)
+        with shown(progress, "NUTS steps") as watch:
+            return chains.run(call, chains.groups_of(states), length, progress=watch)

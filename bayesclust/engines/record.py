@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from typing import Any, NamedTuple
 
 import jax
@@ -14,6 +15,7 @@ from bayesclust._typing import Array, Params
 from bayesclust.core import assign
 from bayesclust.core.rows import Rows
 from bayesclust.core.sweep import sweep
+from bayesclust.core.units import Units, column_spread
 from bayesclust.draws import Draws
 from bayesclust.engines.base import Fitted, Problem, outward
 from bayesclust.families.base import ConditionalFamily
@@ -108,6 +110,32 @@ def informed(mixture: Mixture, problem: Problem) -> Mixture:
     inner = inner.scaled_to(jnp.asarray(problem.spread)).informed(mixture.k)
     inner, weights = jax.tree.map(lambda v: jnp.asarray(v, problem.dtype), (inner, mixture.weights))
     return dataclasses.replace(mixture, family=inner, weights=weights)
+
+
+def informed_prior(mixture: Mixture, X: np.ndarray, sample_weight: Any, units: Units) -> Mixture:
+    """The mixture with a proper prior in the units of the data, in double precision."""
+    family: Any = mixture.family
+    shift, scale = units.shift, units.scale
+    with jax.enable_x64(True):
+        inner = family.in_prior_units(-shift / scale, 1.0 / scale)
+        spread = column_spread(units.variance(X, sample_weight), units, np.float64)
+        inner = inner.scaled_to(jnp.asarray(spread, jnp.float64)).informed(mixture.k)
+        outer = inner.in_prior_units(shift, scale).scaled_to(spread * scale)
+    outer = jax.tree.map(lambda v: np.asarray(v, np.float64), outer)
+    return dataclasses.replace(mixture, family=outer)
+
+
+def described(mixture: Mixture) -> str:
+    """The priors of a mixture with all their hyperparameters, as JSON."""
+
+    def plain(value: Any) -> Any:
+        if dataclasses.is_dataclass(value):
+            fields = {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+            return {"name": type(value).__name__, **fields}
+        return np.asarray(value).tolist()
+
+    family: Any = mixture.family
+    return json.dumps({"components": plain(family.prior), "weights": plain(mixture.weights)})
 
 
 def lay_out(

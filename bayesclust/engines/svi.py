@@ -19,9 +19,9 @@ from bayesclust._pytree import pytree, static
 from bayesclust._typing import Key
 from bayesclust.core.units import Units
 from bayesclust.draws import Draws
-from bayesclust.engines import chains
 from bayesclust.engines.base import Engine, check, pose
 from bayesclust.engines.em import floats_per_row
+from bayesclust.engines.progress import Progress, shown
 from bayesclust.engines.record import lay_out
 from bayesclust.engines.starts import KMeansStart, Start
 from bayesclust.families.base import ConditionalFamily
@@ -72,7 +72,7 @@ class SVI(Engine):
         sample_weight: Any = None,
         start: Start | None = None,
         units: Units | None = None,
-        progress: chains.Progress | None = None,
+        progress: Progress | None = None,
     ) -> Draws:
         """Fit host data; see `NUTS.run`.
 
@@ -100,7 +100,7 @@ class SVI(Engine):
         key_draw: Key,
         posed: Posed,
         begin: dict[str, Any],
-        progress: chains.Progress | None,
+        progress: Progress | None,
     ) -> Draws:
         from numpyro import infer, optim
 
@@ -123,11 +123,12 @@ class SVI(Engine):
         losses: list[np.ndarray] = []
         interrupted = False
         try:
-            for first in range(0, self.num_steps, CHUNK):
-                state, loss = call(state, min(CHUNK, self.num_steps - first))
-                losses.append(np.asarray(loss))
-                if progress is not None:
-                    progress(min(first + CHUNK, self.num_steps), self.num_steps)
+            with shown(progress, "SVI steps") as watch:
+                for first in range(0, self.num_steps, CHUNK):
+                    state, loss = call(state, min(CHUNK, self.num_steps - first))
+                    losses.append(np.asarray(loss))
+                    if watch is not None:
+                        watch(min(first + CHUNK, self.num_steps), self.num_steps)
         except KeyboardInterrupt:
             if not losses:
                 raise

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 from typing import Any
 
+from bayesclust.engines.cavi import CAVI
 from bayesclust.engines.gibbs import Gibbs
+from bayesclust.engines.nuts import NUTS
 from bayesclust.engines.starts import KMeansStart, RandomResponsibilities, SeededStart
+from bayesclust.engines.svi import SVI
 from bayesclust.families import (
     DiagonalGaussian,
     FullGaussian,
+    Gamma,
+    IndependentNormalGamma,
+    IndependentNormalWishart,
+    NormalInverseGamma,
+    NormalInverseWishart,
     SphericalGaussian,
     TiedGaussian,
+    Wishart,
 )
 from bayesclust.kmeans.seeding import greedy, random_rows
 from bayesclust.posterior.relabel import METHODS
@@ -34,9 +43,28 @@ STARTS: dict[str, Any] = {
 
 UNCERTAINTIES = ("bootstrap",)
 
+PRIORS: dict[str, Any] = {
+    "conjugate": {
+        name: NormalInverseWishart() if name in ("full", "tied") else NormalInverseGamma()
+        for name in COVARIANCES
+    },
+    "independent": {
+        name: IndependentNormalWishart() if name in ("full", "tied") else IndependentNormalGamma()
+        for name in COVARIANCES
+    },
+    "hierarchical": {
+        name: IndependentNormalWishart(scale=Wishart())
+        if name in ("full", "tied")
+        else IndependentNormalGamma(rate=Gamma())
+        for name in COVARIANCES
+    },
+}
+
+FAMILIES: dict[str, Any] = {**COVARIANCES, "gaussian": FullGaussian}
+
 WEIGHTS: dict[str, Any] = {"dirichlet": Dirichlet()}
 
-ENGINES: dict[str, Any] = {"gibbs": Gibbs()}
+ENGINES: dict[str, Any] = {"gibbs": Gibbs(), "nuts": NUTS(), "svi": SVI(), "cavi": CAVI()}
 
 ALIGNMENTS: dict[str, Any] = METHODS
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import warnings
 from numbers import Integral
 from typing import Any, ClassVar
@@ -14,10 +15,11 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from bayesclust.draws import Draws
-from bayesclust.engines.base import Engine
+from bayesclust.engines.base import Engine, check
+from bayesclust.engines.record import described, informed_prior
 from bayesclust.estimators import _names
 from bayesclust.estimators._base import PACKAGE, Clusterer, whole
-from bayesclust.families.base import ConjugateFamily
+from bayesclust.families import ConditionalFamily, Prior
 from bayesclust.mixture import Mixture
 from bayesclust.posterior.clustering import Clustering, Training, row_names
 from bayesclust.posterior.relabel import in_order
@@ -31,11 +33,17 @@ class BayesianMixture(DensityMixin, Clusterer):
     Parameters
     ----------
     n_components : int
-    family : {"full", "tied", "diag", "spherical"} or ConjugateFamily
-        A family object brings its own prior, in the units of `X`; a name gets the weak default
-        scaled to the data (Fraley and Raftery 2007).
+    family : {"gaussian", "full", "tied", "diag", "spherical"} or ConditionalFamily
+        "gaussian" means "full". A family object may bring its own prior, in the units of `X`.
+    prior : {"conjugate", "independent", "hierarchical"} or Prior
+        Of means and covariances, for a family given by name: the weak conjugate default scaled to
+        the data (Fraley and Raftery 2007); means independent of covariances; or the same with a
+        hyperprior on the covariances' scale (Richardson and Green 1997, Stephens 1997). Whatever
+        an object leaves at None is set for the data.
     weights : "dirichlet" or WeightPrior
-    engine : "gibbs" or Engine
+    engine : {"gibbs", "nuts", "svi", "cavi"} or Engine
+        How the posterior is found: blocked Gibbs sampling, the no-U-turn sampler, or variational
+        inference by gradients or by coordinate ascent (which says too little of its doubt).
     align : {"pivot", "stephens", "order"}
         How draws are brought to one labelling: matched to the most probable draw, matched to
         their own average (Stephens 2000), or sorted by the mean of the first feature;
@@ -53,6 +61,8 @@ class BayesianMixture(DensityMixin, Clusterer):
     covariances_ : ndarray
         Shaped by the family, as in scikit-learn.
     labels_ : (n,) int32 ndarray
+    prior_ : Mixture
+        The model with all hyperparameters of its priors set, in the units of `X`.
     clustering_ : Clustering
     n_features_in_ : int
     feature_names_in_ : ndarray
@@ -70,7 +80,8 @@ class BayesianMixture(DensityMixin, Clusterer):
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "n_components": [Interval(Integral, 1, None, closed="left")],
-        "family": [StrOptions(set(_names.COVARIANCES)), ConjugateFamily],
+        "family": [StrOptions(set(_names.FAMILIES)), ConditionalFamily],
+        "prior": [StrOptions(set(_names.PRIORS)), Prior],
         "weights": [StrOptions(set(_names.WEIGHTS)), WeightPrior],
         "engine": [StrOptions(set(_names.ENGINES)), Engine],
         "align": [StrOptions(set(_names.ALIGNMENTS))],
@@ -82,7 +93,8 @@ class BayesianMixture(DensityMixin, Clusterer):
         self,
         n_components: int = 1,
         *,
-        family: Any = "full",
+        family: Any = "gaussian",
+        prior: Any = "conjugate",
         weights: Any = "dirichlet",
         engine: Any = "gibbs",
         align: str = "pivot",
@@ -91,6 +103,7 @@ class BayesianMixture(DensityMixin, Clusterer):
     ) -> None:
         self.n_components = n_components
         self.family = family
+        self.prior = prior
         self.weights = weights
         self.engine = engine
         self.align = align
@@ -118,34 +131,25 @@ class BayesianMixture(DensityMixin, Clusterer):
         weight = self._weights(sample_weight, rows)
         self._enough_rows(rows, weight, k, "n_components")
         units = self._units(rows, weight)
-        family = self.family
-        if isinstance(family, str):
-            family = _names.look_up(_names.COVARIANCES, family, "family")()
-        prior = self.weights
-        if isinstance(prior, str):
-            prior = _names.look_up(_names.WEIGHTS, prior, "weights")
+        mixture = self._mixture()
         engine = self.engine
         if isinstance(engine, str):
             engine = _names.look_up(_names.ENGINES, engine, "engine")
-        if not isinstance(family, engine.needs):
-            raise ValueError(
-                f"engine {type(engine).__name__} cannot fit a {type(family).__name__}: it needs a "
-                f"{engine.needs.__name__}"
-            )
-        mixture = Mixture(family, k, prior)
+        check(engine, mixture)
         extra = {}
         if getattr(self, "_progress", None) is not None:
             extra["progress"] = self._progress
         draws = engine.run(self._key(), mixture, rows, sample_weight=weight, units=units, **extra)
-        if draws.flags["interrupted"].any():
+        if np.any(draws.flags.get("interrupted", False)):
             warnings.warn(
                 f"interrupted: {draws.shape[1]} draws of each of {draws.shape[0]} chains are kept",
                 UserWarning,
                 skip_file_prefixes=(PACKAGE,),
             )
+        self.prior_ = informed_prior(mixture, rows, weight, units)
         self.clustering_ = Clustering(
             mixture,
-            in_order(_most_probable(draws), family),
+            in_order(_most_probable(draws), mixture.family),
             draws,
             units,
             rows.dtype,
@@ -154,13 +158,29 @@ class BayesianMixture(DensityMixin, Clusterer):
             kind=type(self).__name__,
             align=self.align,
             training=Training(rows, weight, row_names(X)),
-            settings={"standardize": int(self.standardize)},
+            settings={"standardize": int(self.standardize), "prior": described(self.prior_)},
         )
         assert self.clustering_.alignment is not None
         for sentence in unreadable(self.clustering_.alignment):
             warnings.warn(sentence, UserWarning, skip_file_prefixes=(PACKAGE,))
         self._report(rows)
         return self
+
+    def _mixture(self) -> Mixture:
+        """The model that the parameters name."""
+        family = self.family
+        if isinstance(family, str):
+            prior = self.prior
+            if isinstance(prior, str):
+                covariance = "full" if family == "gaussian" else family
+                prior = _names.look_up(_names.PRIORS, prior, "prior")[covariance]
+            family = _names.look_up(_names.FAMILIES, family, "family")(prior=prior)
+        elif self.prior != "conjugate":
+            raise ValueError("prior is for a family given by name: give it to the family object")
+        weights = self.weights
+        if isinstance(weights, str):
+            weights = _names.look_up(_names.WEIGHTS, weights, "weights")
+        return Mixture(family, self.n_components, weights)
 
     def _report(self, rows: np.ndarray) -> None:
         draws, dtype = self.clustering_.draws, rows.dtype
@@ -219,6 +239,48 @@ class BayesianMixture(DensityMixin, Clusterer):
                 jax.random.split(key, n_samples),
             )
         return model.units.outward(np.asarray(X)).astype(self.means_.dtype), np.asarray(z)
+
+    def prior_predictive(
+        self, n_draws: int = 50, n_samples: int = 100
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Data sets that the prior expects, to be held against the data.
+
+        Parameters
+        ----------
+        n_draws : int
+            Data sets, each from parameters of its own.
+        n_samples : int
+            Rows of each.
+
+        Returns
+        -------
+        X : (n_draws, n_samples, d) ndarray
+            In the units of the data.
+        y : (n_draws, n_samples) int ndarray
+            Component of each row.
+        """
+        check_is_fitted(self, "clustering_")
+        for name, value in (("n_draws", n_draws), ("n_samples", n_samples)):
+            if value < 1:
+                raise ValueError(f"{name}={value!r} must be at least 1")
+        rng = check_random_state(self.random_state)
+        key = jax.random.key(np.uint32(rng.randint(np.iinfo(np.int32).max)))
+        with jax.enable_x64(True):
+            X, y = _from_prior(self.prior_, jax.random.split(key, n_draws), n_samples)
+            return np.asarray(X).astype(self.means_.dtype), np.asarray(y)
+
+
+@functools.partial(jax.jit, static_argnames="n")
+def _from_prior(mixture: Mixture, keys: Any, n: int) -> Any:
+    family: Any = mixture.family
+
+    def one(key: Any) -> Any:
+        key_params, key_weights, key_rows = jax.random.split(key, 3)
+        params, _ = family.from_prior(key_params, mixture.k)
+        log_weights, _ = mixture.weights.from_prior(key_weights, mixture.k, np.float64)
+        return mixture.sample(key_rows, params, log_weights, n)
+
+    return jax.vmap(one)(keys)
 
 
 @jax.jit
