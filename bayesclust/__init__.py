@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from bayesclust.families import SphericalGaussian as SphericalGaussian
     from bayesclust.families import TiedGaussian as TiedGaussian
     from bayesclust.mixture import Mixture as Mixture
+    from bayesclust.posterior.align import align as align
     from bayesclust.posterior.clustering import Clustering as Clustering
     from bayesclust.posterior.store import load as load
     from bayesclust.weights.dirichlet import Dirichlet as Dirichlet
@@ -47,6 +48,7 @@ _HOME = {
     # answers
     "Clustering": "bayesclust.posterior.clustering",
     "load": "bayesclust.posterior.store",
+    "align": "bayesclust.posterior.align",
     "Draws": "bayesclust.draws",
     # the model: family x weights x k
     "Mixture": "bayesclust.mixture",

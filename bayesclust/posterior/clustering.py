@@ -132,7 +132,7 @@ class Clustering(RowAnswers):
             self.draws, self.mixture.family, np.argsort(self.alignment.permutation, axis=-1)
         )
         models = (self.point_model, self._model(raw))
-        return self._relabelled(*aligned(self.point, raw, models, rows, method, by))
+        return self.relabelled(*aligned(self.point, raw, models, rows, method, by))
 
     def training_rows(self, most: int) -> np.ndarray:
         """At least `most` training rows of positive weight, evenly spaced, or all.
@@ -147,7 +147,18 @@ class Clustering(RowAnswers):
             raise ValueError("this clustering holds no training rows: pass rows as X")
         return training.some(most)
 
-    def _relabelled(self, point: Draws, draws: Draws | None, alignment: Any) -> Clustering:
+    def relabelled(
+        self, point: Draws, draws: Draws | None, alignment: Alignment | None
+    ) -> Clustering:
+        """The same clustering with its clusters in another order.
+
+        Parameters
+        ----------
+        point, draws
+            In the new order.
+        alignment : Alignment or None
+            How the raw draws were relabelled.
+        """
         return Clustering(
             self.mixture,
             point,

@@ -204,11 +204,15 @@ def aligned(
     return point, permute(draws, family, permutation), alignment
 
 
+def in_order_of_means(point: Draws, family: Family) -> np.ndarray:
+    """Components of a point fit by their means, the first feature first, ``(k,)``."""
+    params = {n: np.asarray(v)[0] for n, v in point.params.items()}
+    return _sorted(params, np.asarray(point.log_weights)[0], family.dims, "mean")[0]
+
+
 def in_order(point: Draws, family: Family) -> Draws:
     """A point fit with components numbered by their means, so that names do not depend on luck."""
-    params = {n: np.asarray(v)[0] for n, v in point.params.items()}
-    places = _sorted(params, np.asarray(point.log_weights)[0], family.dims, "mean")
-    return permute(point, family, places[None])
+    return permute(point, family, in_order_of_means(point, family)[None, None])
 
 
 def _sorted(params: Any, log_weights: Any, dims: Any, by: str) -> np.ndarray:

@@ -98,7 +98,7 @@ def test_labels_of_the_point_fit_are_the_names(method: str) -> None:
     """Another numbering of the point fit renames clusters; one given by an order ignores it."""
     fit = clustering(2, shuffle=True)
     turned = np.array([2, 0, 1])
-    other = fit._relabelled(
+    other = fit.relabelled(
         permute(fit.point, fit.mixture.family, turned[None, None]), fit.draws, fit.alignment
     )
     a, b = fit.realigned(method), other.realigned(method)
@@ -216,7 +216,7 @@ def test_order_breaks_ties_by_the_next_number() -> None:
     fit = clustering(0, k=2)
     same = {"mean": np.array([[[[1.0, 3.0], [1.0, 2.0]]]]), "var": np.ones((1, 1, 2, 2))}
     point = dataclasses.replace(fit.point, params=same)
-    other = fit._relabelled(point, fit.draws, fit.alignment).realigned("order")
+    other = fit.relabelled(point, fit.draws, fit.alignment).realigned("order")
     np.testing.assert_array_equal(other.point.params["mean"][0, 0, :, 1], [2, 3])
 
 
