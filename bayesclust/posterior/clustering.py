@@ -20,10 +20,14 @@ from bayesclust.posterior.answers import RowAnswers
 from bayesclust.posterior.relabel import Alignment, aligned, permute
 from bayesclust.posterior.scorecard import row_names as row_names
 from bayesclust.posterior.store import save
+from bayesclust.posterior.together import label_free
 from bayesclust.posterior.tree import Training
 
 ALIGNMENT_ROWS = 1000
 """About how many training rows draws are aligned by."""
+
+PARTITION_ROWS = 200
+"""Most training rows whose partitions are followed from draw to draw."""
 
 
 class Clustering(RowAnswers):
@@ -88,6 +92,11 @@ class Clustering(RowAnswers):
             self.point, self.draws, self.alignment = aligned(
                 self.point, self.draws, models, rows, align, "mean"
             )
+            if self.sampled:
+                which = training.positions(PARTITION_ROWS)[:PARTITION_ROWS]
+                found = label_free(self.point_model, self.model, training.X[which], which)
+                found = {n: v.reshape(draws.shape) for n, v in found.items()}
+                self.draws = dataclasses.replace(self.draws, stats={**self.draws.stats, **found})
 
     @property
     def reference(self) -> np.ndarray:

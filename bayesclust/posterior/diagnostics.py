@@ -12,9 +12,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.sparse.csgraph import connected_components
 
 R_HAT = 1.01
 """Above this the chains disagree (Vehtari et al. 2021, section 4)."""
+
+APART = 1.5
+"""Above this, of the 1.8 that two chains have which nowhere overlap, chains are in two modes."""
 
 ESS_PER_CHAIN = 100
 """Below this an effective sample size is too small to trust (the same)."""
@@ -48,20 +52,48 @@ def table(stats: dict[str, Any]) -> pd.DataFrame:
     return pd.DataFrame.from_dict(lines, orient="index", columns=columns)
 
 
+def modes(stats: dict[str, Any]) -> list[list[int]]:
+    """Chains that sit together, in groups that stay apart; one group if chains mix.
+
+    Two chains are together if the R-hat of these two alone is below `APART` for every quantity.
+    Groups are what such pairs connect: a chain that visits two modes joins the chains in them.
+
+    Parameters
+    ----------
+    stats : dict of (c, s) arrays
+        Quantities that no relabelling changes.
+    """
+    chains = np.shape(next(iter(stats.values())))[0]
+    together = np.eye(chains, dtype=bool)
+    for i in range(chains):
+        for j in range(i):
+            pairs = (np.asarray(v, np.float64)[[i, j]] for v in stats.values())
+            together[i, j] = not any(_apart(pair) for pair in pairs)
+    count, label = connected_components(together, directed=False)
+    return [np.flatnonzero(label == g).tolist() for g in range(count)]
+
+
+def _apart(pair: np.ndarray) -> bool:
+    """Whether two chains ``(2, s)`` have nothing in common."""
+    from arviz_stats.base import array_stats
+
+    if (np.ptp(pair, axis=1) == 0).all():
+        return bool(pair[0, 0] != pair[1, 0])
+    return bool(array_stats.rhat(pair, chain_axis=0, draw_axis=1) > APART)
+
+
+def _named(chains: list[int]) -> str:
+    *most, last = map(str, chains)
+    return f"chains {', '.join(most)} and {last}" if most else f"chain {last}"
+
+
 def doubts(stats: dict[str, Any]) -> list[str]:
     """What the chains give reason to doubt, in sentences; empty if nothing does."""
     found = table(stats)
     said = []
     apart = found[found["r_hat"] > R_HAT]
     if len(apart):
-        worst = apart["r_hat"].idxmax()
-        density = np.asarray(stats["log_posterior"], np.float64)
-        means = ", ".join(f"{v:.1f}" for v in density.mean(axis=1))
-        said.append(
-            f"The chains disagree (R-hat {apart['r_hat'].max():.2f} for {worst}); their mean log "
-            f"posteriors are {means}. If some lie far below the rest, those chains sit in a minor "
-            "mode; else run longer: raise num_warmup and num_draws."
-        )
+        said.append(_disagreement(stats, apart["r_hat"]))
     chains = np.shape(next(iter(stats.values())))[0]
     least = found[["ess_bulk", "ess_tail"]].min(axis=1)
     if len(least) and least.min() < ESS_PER_CHAIN * chains:
@@ -70,3 +102,31 @@ def doubts(stats: dict[str, Any]) -> list[str]:
             f"least {ESS_PER_CHAIN * chains / least.min():.1f}-fold."
         )
     return said
+
+
+def _disagreement(stats: dict[str, Any], r_hat: pd.Series) -> str:
+    how = f"(R-hat {r_hat.max():.2f} for {r_hat.idxmax()})"
+    density = stats.get("log_posterior")
+    groups = modes(stats)
+
+    def with_density(group: list[int]) -> str:
+        mean = "" if density is None else f" (mean log posterior {np.mean(density[group]):.1f})"
+        return _named(group) + mean
+
+    if len(groups) == 1:
+        where = (
+            ""
+            if density is None
+            else "; their mean log posteriors are "
+            + ", ".join(f"{v:.1f}" for v in np.mean(density, axis=1))
+        )
+        return (
+            f"The chains disagree {how}{where}. They visit the same places, too seldom: run "
+            "longer, raise num_warmup and num_draws."
+        )
+    where = ", apart from ".join(map(with_density, groups))
+    return (
+        f"The chains sit in different modes {how}: {where}. How much each mode weighs is not known "
+        "from these draws: read the chains apart, give those of the greatest log posterior more "
+        "trust, raise num_warmup, or try fewer components."
+    )

@@ -84,6 +84,12 @@ def doubts(clustering: Clustering) -> list[str]:
         assert clustering.draws is not None
         if bool(np.any(clustering.draws.flags["interrupted"])):
             said.append("The run was interrupted: these are the draws up to then.")
+        diverging = int(np.sum(clustering.draws.flags.get("diverging", 0)))
+        if diverging:
+            said.append(
+                f"{diverging} transitions diverged: parts of the posterior may be missing. Raise "
+                "target_accept_prob, give a firmer prior, or use fewer components."
+            )
         said += diagnostics.doubts(clustering.draws.stats)
     elif clustering.draws is not None:
         stuck = 1 - float(np.mean(clustering.draws.flags.get("converged", True)))

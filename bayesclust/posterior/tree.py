@@ -36,10 +36,16 @@ class Training(NamedTuple):
     sample_weight: np.ndarray | None
     index: Any
 
-    def some(self, most: int) -> np.ndarray:
+    def positions(self, most: int) -> np.ndarray:
         """Rows of positive weight, evenly spaced: at least `most`, fewer than twice as many."""
-        X = self.X if self.sample_weight is None else self.X[np.asarray(self.sample_weight) > 0]
-        return X[:: max(1, len(X) // most)]
+        every = np.arange(len(self.X))
+        if self.sample_weight is not None:
+            every = every[np.asarray(self.sample_weight) > 0]
+        return every[:: max(1, len(every) // most)]
+
+    def some(self, most: int) -> np.ndarray:
+        """The rows at these positions."""
+        return self.X[self.positions(most)]
 
 
 def build(
