@@ -13,12 +13,12 @@ import xarray as xr
 from bayesclust.core.units import Units
 from bayesclust.draws import Draws
 from bayesclust.mixture import Mixture
-from bayesclust.posterior import diagnostics, report
+from bayesclust.posterior import diagnostics, loo, report
 from bayesclust.posterior import membership as membership_
 from bayesclust.posterior import tree as tree_
 from bayesclust.posterior.answers import RowAnswers
 from bayesclust.posterior.relabel import Alignment, aligned, permute
-from bayesclust.posterior.scorecard import row_names as row_names
+from bayesclust.posterior.scorecard import row_names
 from bayesclust.posterior.store import save
 from bayesclust.posterior.together import label_free
 from bayesclust.posterior.tree import Training
@@ -151,10 +151,13 @@ class Clustering(RowAnswers):
         ValueError
             If they are not at hand.
         """
+        return self._held().some(most)
+
+    def _held(self) -> Training:
         training = self._training or tree_.training(self.tree)
         if training is None:
             raise ValueError("this clustering holds no training rows: pass rows as X")
-        return training.some(most)
+        return training
 
     def relabelled(
         self, point: Draws, draws: Draws | None, alignment: Alignment | None
@@ -198,6 +201,66 @@ class Clustering(RowAnswers):
             self._tree = tree_.build(self, self._training, self._groups)
             self._training = None
         return self._tree
+
+    def log_likelihood(self, X: Any = None) -> xr.Dataset:
+        """Log density of each row under each draw, clusters summed out: what `arviz.loo` needs.
+
+        The tree has it as long as it is small, else it can be added::
+
+            tree = clustering.tree
+            tree["log_likelihood"] = xarray.DataTree(clustering.log_likelihood())
+
+        Memory is that of the answer; rows are scored in blocks.
+
+        Parameters
+        ----------
+        X : (n, d) array or data frame, optional
+            Default: the training rows.
+
+        Returns
+        -------
+        xarray.Dataset
+            `x`, of dimensions (chain, draw, obs), in the user's units.
+
+        Raises
+        ------
+        ValueError
+            If no rows are given and none are held.
+        """
+        return tree_.log_likelihood(self, *self._given_or_held(X))
+
+    def loo(self, X: Any = None) -> Any:
+        """Leave-one-out cross-validation, `arviz.loo`, a block of rows at a time.
+
+        Memory is bounded however many rows and draws there are; `arviz.compare` takes the answers
+        of several fits to the same rows. Every row counts once, whatever its weight.
+
+        Parameters
+        ----------
+        X : (n, d) array or data frame, optional
+            The training rows; default: those that are held.
+
+        Returns
+        -------
+        arviz_stats.ELPDData
+            With `elpd_i` and `pareto_k` of each row.
+
+        Raises
+        ------
+        ValueError
+            If there are no draws, or no rows are given and none are held.
+        """
+        if self.draws is None:
+            raise ValueError("a point fit has no draws to leave rows out of: fit with draws")
+        return loo.loo(self, *self._given_or_held(X))
+
+    def _given_or_held(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Rows and their names."""
+        if X is None:
+            rows, _, index = self._held()
+        else:
+            rows, index = self._rows(X), row_names(X)
+        return rows, np.arange(len(rows)) if index is None else np.asarray(index)
 
     @property
     def labels(self) -> np.ndarray:

@@ -10,14 +10,14 @@ import xarray as xr
 from bayesclust._version import __version__
 from bayesclust.draws import Draws
 from bayesclust.families.base import Family
-from bayesclust.posterior.membership import log_likelihood
+from bayesclust.posterior import membership
 
 if TYPE_CHECKING:
     from bayesclust.posterior.clustering import Clustering
 
 DRAW = ("chain", "draw")
 
-LOG_LIKELIHOOD_SIZE = 1_000_000
+LOG_LIKELIHOOD_SIZE = 4_000_000
 """Most numbers of the `log_likelihood` group."""
 
 
@@ -83,8 +83,16 @@ def build(
     if clustering.alignment is not None:
         found["alignment"] = alignment(*clustering.alignment)
     if training is not None:
-        found |= _row_groups(clustering, draws, training)
+        found |= _row_groups(clustering, training)
     return xr.DataTree.from_dict({**found, **groups})
+
+
+def log_likelihood(clustering: Clustering, X: np.ndarray, obs: Any) -> xr.Dataset:
+    """Log density of each row under each draw; see `Clustering.log_likelihood`."""
+    draws = clustering.point if clustering.draws is None else clustering.draws
+    value = membership.log_likelihood(clustering.model, X).reshape(*draws.shape, -1)
+    dataset = xr.Dataset({"x": ((*DRAW, "obs"), value)}, coords={"obs": obs})
+    return _stamped(dataset)
 
 
 def training(tree: xr.DataTree) -> Training | None:
@@ -109,7 +117,7 @@ def _attributes(clustering: Clustering) -> dict[str, Any]:
     }
 
 
-def _row_groups(clustering: Clustering, draws: Draws, training: Training) -> dict[str, xr.Dataset]:
+def _row_groups(clustering: Clustering, training: Training) -> dict[str, xr.Dataset]:
     X, weight, index = training
     obs = np.arange(len(X)) if index is None else index
     groups = {
@@ -121,16 +129,7 @@ def _row_groups(clustering: Clustering, draws: Draws, training: Training) -> dic
     if weight is not None:
         groups["observed_data"]["sample_weight"] = (("obs",), np.asarray(weight))
     if clustering.model.n_draws * len(X) <= LOG_LIKELIHOOD_SIZE:
-        value = log_likelihood(clustering.model, X)
-        groups["log_likelihood"] = xr.Dataset(
-            {"x": ((*DRAW, "obs"), value.reshape(*draws.shape, -1))},
-            coords={
-                "chain": np.arange(draws.shape[0]),
-                "draw": np.arange(draws.shape[1]),
-                "obs": obs,
-            },
-            attrs={"sample_dims": list(DRAW)},
-        )
+        groups["log_likelihood"] = log_likelihood(clustering, X, obs)
     return groups
 
 
@@ -160,7 +159,12 @@ def parameters(
 def statistics(draws: Draws) -> xr.Dataset:
     """Label-free scalars per draw."""
     values = {**draws.stats}
-    values |= {n: v for n, v in draws.flags.items() if np.ndim(v) == 2}
+    flags = {n: np.asarray(v) for n, v in draws.flags.items() if np.ndim(v) == 2}
+    # ArviZ summarizes numbers only, but knows divergences as booleans.
+    values |= {
+        n: v.astype(np.int8) if v.dtype == bool and n != "diverging" else v
+        for n, v in flags.items()
+    }
     return _stamped(xr.Dataset({n: (DRAW, np.asarray(v)) for n, v in values.items()}))
 
 
