@@ -121,7 +121,7 @@ class SVI(Engine):
 
         state = svi.init(key, *posed.args)
         losses: list[np.ndarray] = []
-        interrupted = False
+        stopped = False
         try:
             with shown(progress, "SVI steps") as watch:
                 for first in range(0, self.num_steps, CHUNK):
@@ -132,7 +132,7 @@ class SVI(Engine):
         except KeyboardInterrupt:
             if not losses:
                 raise
-            interrupted = True
+            stopped = True
         bound = -np.concatenate(losses)
         predictive = infer.Predictive(
             posed.program,
@@ -145,8 +145,7 @@ class SVI(Engine):
         if posed.own:
             sites["potential_energy"] = jnp.full((1, self.num_draws), -bound[-1])
         record = posed.record(sites)
-        flags = {"interrupted": interrupted} if interrupted else {}
-        flags |= {"converged": settled(bound)}
+        flags = {"converged": settled(bound) and not stopped, "stopped": stopped}
         return lay_out(posed.mixture, record, posed.problem, flags, bound[None])
 
 

@@ -18,7 +18,7 @@ from bayesclust.draws import Draws
 from bayesclust.engines.base import Engine, check
 from bayesclust.engines.record import described, informed_prior
 from bayesclust.estimators import _names
-from bayesclust.estimators._base import PACKAGE, Clusterer, whole
+from bayesclust.estimators._base import PACKAGE, Clusterer, warn_unconverged, whole
 from bayesclust.families import ConditionalFamily, Prior
 from bayesclust.mixture import Mixture
 from bayesclust.posterior.clustering import Clustering, Training, row_names
@@ -145,6 +145,11 @@ class BayesianMixture(DensityMixin, Clusterer):
                 f"interrupted: {draws.shape[1]} draws of each of {draws.shape[0]} chains are kept",
                 UserWarning,
                 skip_file_prefixes=(PACKAGE,),
+            )
+        if not np.all(draws.flags.get("converged", True)):
+            warn_unconverged(
+                f"{type(engine).__name__} stopped before its bound converged: let it run longer "
+                "(max_iter of CAVI, num_steps of SVI)"
             )
         self.prior_ = informed_prior(mixture, rows, weight, units)
         self.clustering_ = Clustering(

@@ -164,7 +164,21 @@ def chi2_tail(score: Array, peak: Array, d: int) -> Array:
     d : int
     """
     half = jnp.maximum(peak[:, None] - score, 0)
-    return jax.scipy.special.gammaincc(jnp.asarray(d / 2, half.dtype), half)
+    if d > UNROLLED:
+        return jax.scipy.special.gammaincc(jnp.asarray(d / 2, half.dtype), half)
+    # For whole d a finite sum, upwards from P(chi2_1) or P(chi2_2) (Abramowitz and Stegun 26.4).
+    odd = d % 2 == 1
+    root = jnp.sqrt(half)
+    tail = jax.scipy.special.erfc(root) if odd else jnp.exp(-half)
+    term = jnp.exp(-half) * (2 / math.sqrt(math.pi) * root if odd else half)
+    for m in range(3 if odd else 4, d + 1, 2):
+        tail = tail + term
+        term = term * (half / (0.5 * m))
+    return tail
+
+
+UNROLLED = 32
+"""Up to so many columns the tail of a chi-squared variable is written out."""
 
 
 def safe_counts(counts: Array) -> tuple[Array, Array]:

@@ -24,6 +24,7 @@ import numpy as np
 from bayesclust._typing import Array
 from bayesclust.core.assign import winner
 from bayesclust.core.chunks import chunk_size, map_rows
+from bayesclust.core.quantile import quantiles
 from bayesclust.core.simplex import entropy, log_normalize
 from bayesclust.core.units import Units
 from bayesclust.mixture import Mixture
@@ -152,7 +153,7 @@ def _full(
         "log_density": jax.scipy.special.logsumexp(density, axis=0) - jnp.log(p.shape[0]),
     }
     if p.shape[0] > 1:
-        bounds = jnp.quantile(p, jnp.stack([0.5 - level / 2, 0.5 + level / 2]), axis=0)
+        bounds = quantiles(p, jnp.stack([0.5 - level / 2, 0.5 + level / 2]))
         overlap = jnp.mean(entropy(p, axis=1), axis=0)
         votes = jax.vmap(lambda q: winner(q)[0])(p) == label
         out |= {

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import json
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -20,11 +21,41 @@ SHARE = 0.05
 """Share of such draws from which on clusters' parameters should not be read."""
 
 
+class Summary(pd.DataFrame):
+    """A table that prints the priors it was found under below its lines."""
+
+    _metadata = ("prior",)
+    prior: str | None = None
+
+    @property
+    def _constructor(self) -> Any:
+        return Summary
+
+    def __repr__(self) -> str:
+        lines = [super().__repr__()]
+        for part, fields in json.loads(self.prior or "{}").items():
+            lines.append(f"prior of {part}: {_spelt(fields)}")
+        return "\n".join(lines)
+
+
+def _spelt(value: Any) -> str:
+    """A prior with its hyperparameters, in four digits."""
+    if isinstance(value, dict):
+        inner = ", ".join(f"{n}={_spelt(v)}" for n, v in value.items() if n != "name")
+        return f"{value['name']}({inner})"
+    if isinstance(value, list):
+        return f"[{', '.join(_spelt(v) for v in value)}]"
+    return f"{value:.4g}"
+
+
 def summary(clustering: Clustering) -> pd.DataFrame:
     """One line per cluster; see `Clustering.summary`."""
     groups = clustering.tree
     point = groups["point_estimate"].dataset
-    out = pd.DataFrame(index=pd.RangeIndex(clustering.n_clusters, name="cluster"))
+    if "prior" in clustering.settings:  # a Bayesian fit: posterior means
+        point = groups["posterior"].dataset.mean(["chain", "draw"])
+    out = Summary(index=pd.RangeIndex(clustering.n_clusters, name="cluster"))
+    out.prior = clustering.settings.get("prior")
     if "membership" in groups.children:
         member = groups["membership"].dataset
         label = np.asarray(member["label"])
@@ -93,6 +124,8 @@ def doubts(clustering: Clustering) -> list[str]:
         said += diagnostics.doubts(clustering.draws.stats)
     elif clustering.draws is not None:
         stuck = 1 - float(np.mean(clustering.draws.flags.get("converged", True)))
-        if stuck > 0.01:
+        if stuck == 1 and "prior" in clustering.settings:
+            said.append("The bound had not converged: raise max_iter (CAVI) or num_steps (SVI).")
+        elif stuck > 0.01:
             said.append(f"{stuck:.0%} of the refits stopped before they converged.")
     return said

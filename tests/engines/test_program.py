@@ -199,6 +199,6 @@ def test_ctrl_c_keeps_the_steps_so_far():
 
     engine = SVI(num_steps=5000, num_draws=20)
     draws = engine.run(KEY, Mixture(SphericalGaussian(), K), X, progress=stop)
-    assert draws.flags["interrupted"].all()
+    assert draws.flags["stopped"].all()
     assert draws.trace.shape == (1, 500)
     assert np.isfinite(draws.log_weights).all()

@@ -9,7 +9,13 @@ from scipy import stats
 
 from bayesclust.core.linalg import cholesky
 from bayesclust.core.loop import _sweep
-from bayesclust.families import DiagonalGaussian, FullGaussian, SphericalGaussian, TiedGaussian
+from bayesclust.families import (
+    DiagonalGaussian,
+    FullGaussian,
+    SphericalGaussian,
+    TiedGaussian,
+    gaussian,
+)
 from tests.problems import (
     FAMILIES,
     algorithm_at,
@@ -309,3 +315,11 @@ def test_a_thin_direction_counts_as_floored_whichever_way_it_points():
 def test_plain_units_change_nothing():
     X, _ = blobs(10)
     np.testing.assert_array_equal(plain(2).inward(X), X)
+
+
+@pytest.mark.parametrize("d", [1, 2, 3, 8, 15, 32, 33])
+def test_the_tail_is_that_of_chi_squared(d):
+    square = np.concatenate([[0.0], np.geomspace(1e-3, 200, 60)])
+    with jax.enable_x64():
+        found = gaussian.chi2_tail(jnp.asarray(-0.5 * square)[None], jnp.zeros(1), d)[0]
+    np.testing.assert_allclose(found, stats.chi2(d).sf(square), rtol=1e-9)
