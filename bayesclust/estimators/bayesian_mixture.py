@@ -21,10 +21,14 @@ from bayesclust.estimators import _names
 from bayesclust.estimators._base import PACKAGE, Clusterer, warn_unconverged, whole
 from bayesclust.families import ConditionalFamily, Prior
 from bayesclust.mixture import Mixture
+from bayesclust.posterior import membership
 from bayesclust.posterior.clustering import Clustering, Training, row_names
 from bayesclust.posterior.relabel import in_order
 from bayesclust.posterior.report import unreadable
 from bayesclust.weights.base import WeightPrior
+
+LABEL_WORK = 1 << 31
+"""Densities that `labels_` may take; of more, evenly spread draws are used."""
 
 
 class BayesianMixture(DensityMixin, Clusterer):
@@ -61,6 +65,7 @@ class BayesianMixture(DensityMixin, Clusterer):
     covariances_ : ndarray
         Shaped by the family, as in scikit-learn.
     labels_ : (n,) int32 ndarray
+        Most probable clusters; of very many rows by some hundred of the draws.
     prior_ : Mixture
         The model with all hyperparameters of its priors set, in the units of `X`.
     clustering_ : Clustering
@@ -194,7 +199,8 @@ class BayesianMixture(DensityMixin, Clusterer):
         self.weights_ = np.exp(draws.log_weights).mean(axis=(0, 1)).astype(dtype)
         self.means_ = np.asarray(draws.params["mean"]).mean(axis=(0, 1)).astype(dtype)
         self.covariances_ = np.asarray(draws.params[spread]).mean(axis=(0, 1)).astype(dtype)
-        self.labels_ = self.clustering_.predict(rows)
+        most = max(LABEL_WORK // (len(rows) * self.n_components), 100)
+        self.labels_ = membership.labels(self.clustering_.model.thinned(most), rows)
 
     def fit_predict(self, X: Any, y: Any = None, sample_weight: Any = None) -> np.ndarray:
         """Labels of the training rows, ``(n,)``."""

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from numbers import Integral, Real
 from typing import Any
 
+import jax
 import numpy as np
 import xarray as xr
 
@@ -19,6 +20,9 @@ from bayesclust.posterior.distance import common_scale, distances, nearest
 from bayesclust.posterior.margin import margins_to
 from bayesclust.posterior.membership import Model
 from bayesclust.posterior.scorecard import as_numpy, row_names, table
+
+LABEL_BYTES = 2 << 30
+"""Most memory that drawn labels may take."""
 
 
 class RowAnswers(abc.ABC):
@@ -74,6 +78,46 @@ class RowAnswers(abc.ABC):
     def predict_proba(self, X: Any) -> np.ndarray:
         """Membership probabilities ``(n, k)``, averaged over draws."""
         return membership_.probabilities(self.model, self._rows(X))
+
+    def label_draws(self, X: Any, seed: int = 0) -> xr.Dataset:
+        """Clusters of the rows drawn from their posterior: whole partitions, draw by draw.
+
+        Given the parameters of a draw the rows' clusters are independent, so that they need not
+        be stored to be had.
+
+        Parameters
+        ----------
+        X : (n, d) array or data frame
+        seed : int
+
+        Returns
+        -------
+        xarray.Dataset
+            `label` with dimensions (chain, draw, obs), int8 for up to 127 clusters, else int16.
+
+        Raises
+        ------
+        ValueError
+            If the labels would take more than 2 GB.
+        """
+        rows = self._rows(X)
+        draws = self.point if self.draws is None else self.draws
+        size = len(rows) * self.model.n_draws * (1 if self.n_clusters <= 127 else 2)
+        if size > LABEL_BYTES:
+            raise ValueError(
+                f"labels of {len(rows)} rows under {self.model.n_draws} draws take "
+                f"{size / 2**30:.1f} GB: ask for fewer rows at a time"
+            )
+        labels = membership_.label_draws(self.model, rows, jax.random.key(seed))
+        index = row_names(X)
+        return xr.Dataset(
+            {"label": (("chain", "draw", "obs"), labels.reshape(*draws.shape, -1))},
+            coords={
+                "chain": np.arange(draws.shape[0]),
+                "draw": np.arange(draws.shape[1]),
+                "obs": np.arange(len(rows)) if index is None else index,
+            },
+        )
 
     def distances(self, X: Any) -> np.ndarray:
         """Euclidean distance of each row to each centre, ``(n, k)``.

@@ -22,9 +22,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from bayesclust._typing import Array
-from bayesclust.core.assign import winner
+from bayesclust.core.assign import drawn, winner
 from bayesclust.core.chunks import chunk_size, map_rows
 from bayesclust.core.quantile import quantiles
+from bayesclust.core.rows import bucket
 from bayesclust.core.simplex import entropy, log_normalize
 from bayesclust.core.units import Units
 from bayesclust.mixture import Mixture
@@ -62,6 +63,12 @@ class Model(NamedTuple):
     def log_scale(self) -> float:
         """How much lower log densities are in the user's units."""
         return float(np.sum(np.log(self.units.scale)))
+
+    def thinned(self, most: int) -> Model:
+        """At most so many draws, evenly spread."""
+        step = -(-self.n_draws // max(most, 1))
+        params = {n: v[::step] for n, v in self.params.items()}
+        return self._replace(params=params, log_weights=self.log_weights[::step])
 
     @classmethod
     def of(cls, mixture: Mixture, params: Any, log_weights: Any, units: Units, dtype: Any) -> Model:
@@ -238,6 +245,34 @@ def membership(
             name: unknown.copy() for name in ("entropy_overlap", "entropy_ignorance", "vote_share")
         }
     return out
+
+
+@jax.jit
+def _drawn(mixture: Mixture, params: Any, log_weights: Array, x: Array, key: Array) -> Array:
+    joint = _joint(mixture, params, log_weights, x)
+    keys = jax.random.split(key, joint.shape[0])
+
+    def one(scores: Array, key: Array) -> Array:
+        resp, _ = drawn(key)(scores, jnp.int32(0))
+        return winner(resp)[0]
+
+    kind = jnp.int8 if joint.shape[1] <= 127 else jnp.int16
+    return jax.vmap(one)(joint, keys).astype(kind)
+
+
+def label_draws(model: Model, X: np.ndarray, key: Array) -> np.ndarray:
+    """A label of each row under each draw ``(s, n)`` int8 or int16, drawn from p(z | x, theta)."""
+    n, size = len(X), chunk_size(_width(model, X))
+    with jax.enable_x64(model.dtype == np.float64):
+        parts = []
+        for first in range(0, n, size):
+            rows = model.units.inward(X[first : first + size].astype(model.dtype, copy=False))
+            short = (size if n > size else bucket(n)) - len(rows)
+            rows = np.pad(rows, ((0, short), (0, 0)))
+            args = (model.params, model.log_weights, rows, jax.random.fold_in(key, first))
+            labels = np.asarray(_drawn(model.mixture, *args))
+            parts.append(labels[:, : labels.shape[1] - short])
+    return np.concatenate(parts, axis=1)
 
 
 def _width(model: Model, X: np.ndarray) -> int:

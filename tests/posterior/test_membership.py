@@ -233,3 +233,25 @@ def test_weighted_sizes(X: np.ndarray) -> None:
     pd.testing.assert_frame_equal(
         model.summary(), twice.summary(), check_dtype=False, rtol=1e-9, atol=1e-9
     )
+
+
+def test_drawn_labels_have_the_memberships(models: Any, frame: pd.DataFrame) -> None:
+    clustering = models["mixture-drawn"].clustering_
+    found = [clustering.label_draws(frame, seed=s)["label"] for s in range(100)]
+    assert found[0].dims == ("chain", "draw", "obs")
+    assert found[0].dtype == np.int8
+    labels = np.concatenate([v.values.reshape(-1, 60) for v in found])
+    share = np.stack([(labels == j).mean(axis=0) for j in range(3)], axis=1)
+    p = clustering.predict_proba(frame)
+    error = np.sqrt(p * (1 - p) / len(labels)) + 1e-3
+    assert (np.abs(share - p) < 5 * error).all()
+    np.testing.assert_array_equal(found[3], clustering.label_draws(frame, seed=3)["label"])
+
+
+def test_labels_beyond_the_budget_are_refused(models: Any, monkeypatch: Any) -> None:
+    from bayesclust.posterior import answers
+
+    monkeypatch.setattr(answers, "LABEL_BYTES", 100)
+    clustering = models["mixture-drawn"].clustering_
+    with pytest.raises(ValueError, match="fewer rows at a time"):
+        clustering.label_draws(np.zeros((60, 2)))
