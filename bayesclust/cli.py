@@ -46,15 +46,27 @@ class Covariance(StrEnum):
 
 
 class Engine(StrEnum):
-    """Ways to draw from a posterior."""
+    """Ways to find a posterior."""
 
     gibbs = "gibbs"
+    nuts = "nuts"
+    svi = "svi"
+    cavi = "cavi"
+
+
+class Prior(StrEnum):
+    """Priors of means and covariances."""
+
+    conjugate = "conjugate"
+    independent = "independent"
+    hierarchical = "hierarchical"
 
 
 class Uncertainty(StrEnum):
     """Ways to draw around a point fit."""
 
     bootstrap = "bootstrap"
+    gibbs = "gibbs"
 
 
 @app.callback()
@@ -80,14 +92,18 @@ def fit(
         bool, typer.Option("--standardize", help="Divide columns by their standard deviation.")
     ] = False,
     uncertainty: Annotated[
-        Uncertainty | None, typer.Option(help="Draw around the fit, for intervals.")
+        Uncertainty | None,
+        typer.Option(help="Draw around the fit, for intervals; gibbs is for kmeans."),
     ] = None,
     draws: Annotated[
         int | None,
-        typer.Option(min=2, help="Bootstrap refits (200), or draws of each chain (1000)."),
+        typer.Option(min=2, help="Refits (200), or draws of each chain (kmeans 200, bayes 1000)."),
     ] = None,
-    chains: Annotated[int, typer.Option(min=1, help="Markov chains, for bayes.")] = 4,
+    chains: Annotated[
+        int | None, typer.Option(min=1, help="Markov chains, for bayes by gibbs or nuts (4).")
+    ] = None,
     engine: Annotated[Engine, typer.Option(help="For bayes.")] = Engine.gibbs,
+    prior: Annotated[Prior, typer.Option(help="For bayes.")] = Prior.conjugate,
     covariance: Annotated[Covariance, typer.Option(help="For gmm and bayes.")] = Covariance.full,
     level: Annotated[float, typer.Option(help="Mass of the intervals, in (0, 1).")] = 0.9,
     seed: Annotated[int, typer.Option(min=0, help="Same seed, same answer.")] = 0,
@@ -113,11 +129,19 @@ def fit(
         fail(f"-k {clusters}: give a number of clusters from 1 to {len(rows)}, the number of rows")
     if model is Model.bayes and uncertainty:
         fail("--uncertainty is for kmeans and gmm: the draws of --model bayes say it already")
+    if model is not Model.kmeans and uncertainty is Uncertainty.gibbs:
+        fail("--uncertainty gibbs is for kmeans: give --model kmeans, or --model bayes")
+    if chains is not None and engine in (Engine.svi, Engine.cavi):
+        fail(f"--chains is for gibbs and nuts: {engine} draws from one fitted distribution")
+    if engine is Engine.cavi and prior is not Prior.conjugate:
+        fail(f"--engine cavi needs --prior conjugate: for {prior} use gibbs, nuts or svi")
     if model is not Model.kmeans and len(rows) < 2:
         fail(f"{data} has one row: a mixture needs at least two")
-    estimator = make(
-        model, clusters, covariance, standardize, uncertainty, engine, draws, chains, seed
-    )
+    common = {"standardize": standardize, "random_state": seed}
+    if model is Model.bayes:
+        estimator = posterior(clusters, covariance, engine, prior, draws, chains, common)
+    else:
+        estimator = make(model, clusters, covariance, uncertainty, draws, common)
     drawn = model is Model.bayes or uncertainty is not None
     with said() as warned, progress("sampling" if drawn else "fitting") as tick:
         estimator._progress = tick if drawn else None
@@ -275,36 +299,48 @@ def make(
     model: Model,
     k: int,
     covariance: Covariance,
-    standardize: bool,
     uncertainty: Uncertainty | None,
-    engine: Engine,
     draws: int | None,
-    chains: int,
-    seed: int,
+    common: dict[str, Any],
 ) -> Any:
-    """The estimator the options describe."""
+    """The point estimator that the options describe."""
     compile_cache()
-    from bayesclust.engines.gibbs import Gibbs
-    from bayesclust.estimators import BayesianMixture, GaussianMixture, KMeans
+    from bayesclust.estimators import GaussianMixture, KMeans
 
-    if model is Model.bayes:
-        sampler = {Engine.gibbs: Gibbs}[engine](num_draws=draws or 1000, num_chains=chains)
-        return BayesianMixture(
-            k,
-            family=covariance.value,
-            engine=sampler,
-            standardize=standardize,
-            random_state=seed,
-        )
-    common: dict[str, Any] = {
-        "standardize": standardize,
+    settings: dict[str, Any] = {
+        **common,
         "uncertainty": None if uncertainty is None else uncertainty.value,
         "num_draws": draws or 200,
-        "random_state": seed,
     }
     if model is Model.kmeans:
-        return KMeans(k, **common)
-    return GaussianMixture(k, covariance_type=covariance.value, n_init=10, **common)
+        return KMeans(k, **settings)
+    return GaussianMixture(k, covariance_type=covariance.value, n_init=10, **settings)
+
+
+def posterior(
+    k: int,
+    covariance: Covariance,
+    engine: Engine,
+    prior: Prior,
+    draws: int | None,
+    chains: int | None,
+    common: dict[str, Any],
+) -> Any:
+    """The Bayesian mixture that the options describe."""
+    compile_cache()
+    from bayesclust import engines
+    from bayesclust.estimators import BayesianMixture
+
+    settings: dict[str, Any] = {"num_draws": draws or 1000}
+    if chains is not None:
+        settings["num_chains"] = chains
+    return BayesianMixture(
+        k,
+        family=covariance.value,
+        prior=prior.value,
+        engine=getattr(engines, "Gibbs" if engine is Engine.gibbs else engine.upper())(**settings),
+        **common,
+    )
 
 
 # -- out -----------------------------------------------------------------------------------------
@@ -433,7 +469,13 @@ def show(
     console.print(grid)
     if doubtful:
         show_doubtful(console, rows, table, level, doubtful)
-    for line in [*warned, *estimator.diagnose()]:
+    if estimator.clustering_.sampled:
+        found = estimator.clustering_.diagnostics()
+        console.print(
+            f"chains: R-hat at most {found['r_hat'].max():.3f}, at least "
+            f"{found[['ess_bulk', 'ess_tail']].min(axis=None):.0f} effective draws"
+        )
+    for line in dict.fromkeys([*warned, *estimator.diagnose()]):
         console.print(f"note: {line}", soft_wrap=True)
 
 

@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 CHUNK = 250
 """Steps per program call."""
 
+DECAY = 0.05
+"""Last step size over the first: noise dies out while the bound settles."""
+
 
 @pytree
 class SVI(Engine):
@@ -45,7 +48,7 @@ class SVI(Engine):
         a normal distribution of all unconstrained parameters with full covariance.
     num_steps : int
     step_size : float
-        Of Adam.
+        Of Adam at the first step; it falls to a twentieth by the last.
     num_particles : int
         Draws per gradient.
     num_draws : int
@@ -58,7 +61,7 @@ class SVI(Engine):
 
     guide: Any = static(default=None)
     num_steps: int = static(default=5000)
-    step_size: float = static(default=0.01)
+    step_size: float = static(default=0.02)
     num_particles: int = static(default=1)
     num_draws: int = static(default=1000)
     model: Any = static(default=None)
@@ -111,7 +114,7 @@ class SVI(Engine):
         svi = infer.SVI(
             posed.program,
             guide,
-            optim.Adam(self.step_size),
+            optim.Adam(lambda i: self.step_size * DECAY ** (i / self.num_steps)),
             infer.Trace_ELBO(num_particles=self.num_particles),
         )
 
@@ -150,10 +153,13 @@ class SVI(Engine):
 
 
 def settled(bound: np.ndarray) -> bool:
-    """Whether the last fifth of a noisy trace is no higher than the fifth before, noise apart."""
+    """Whether the last fifth of a noisy trace is hardly higher than the fifth before.
+
+    By four standard errors of the difference, by one nat, or by a thousandth.
+    """
     size = max(len(bound) // 5, 1)
     last, before = bound[-size:], bound[-2 * size : -size]
     if not len(before) or not np.isfinite(last).all():
         return False
     noise = np.sqrt((last.var() + before.var()) / size)
-    return bool(last.mean() - before.mean() < max(4 * noise, 1e-3 * abs(last.mean())))
+    return bool(last.mean() - before.mean() < max(4 * noise, 1.0, 1e-3 * abs(last.mean())))
