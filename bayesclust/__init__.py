@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from bayesclust.engines.em import EM as EM
     from bayesclust.engines.gibbs import Gibbs as Gibbs
     from bayesclust.engines.hard import Lloyd as Lloyd
+    from bayesclust.engines.partition_gibbs import PartitionGibbs as PartitionGibbs
     from bayesclust.estimators.bayesian_mixture import BayesianMixture as BayesianMixture
     from bayesclust.estimators.gaussian_mixture import GaussianMixture as GaussianMixture
     from bayesclust.estimators.kmeans import KMeans as KMeans
@@ -61,6 +62,7 @@ _HOME = {
     "Lloyd": "bayesclust.engines.hard",
     "EM": "bayesclust.engines.em",
     "Gibbs": "bayesclust.engines.gibbs",
+    "PartitionGibbs": "bayesclust.engines.partition_gibbs",
     "Bootstrap": "bayesclust.engines.bootstrap",
     # submodules
     "core": "bayesclust.core",

@@ -14,6 +14,7 @@ from bayesclust.engines.em import EM
 from bayesclust.engines.gibbs import Gibbs
 from bayesclust.engines.hard import Lloyd
 from bayesclust.engines.nuts import NUTS
+from bayesclust.engines.partition_gibbs import PartitionGibbs
 from bayesclust.engines.starts import Given, KMeansStart, RandomResponsibilities, SeededStart
 from bayesclust.engines.svi import SVI
 
@@ -32,6 +33,7 @@ __all__ = [
     "Given",
     "KMeansStart",
     "Lloyd",
+    "PartitionGibbs",
     "PointEngine",
     "RandomResponsibilities",
     "SeededStart",

@@ -1,8 +1,8 @@
 """K-means with a posterior: Markov chains over partitions, the temperature learned.
 
 The target is the generalised posterior of a partition ``z`` into k non-empty clusters and of its
-inverse temperature, ``p(z, lambda | X) ~ lambda^{a + n d / 2 - 1} exp(-lambda (b + SSE(z)))``, so that
-``lambda | z ~ Gamma(a + n d / 2, b + SSE)``.
+inverse temperature, ``p(z, lambda | X) ~ lambda^{a + n d / 2 - 1} exp(-lambda (b + SSE(z)))``.
+Given a partition, ``lambda ~ Gamma(a + n d / 2, b + SSE)``.
 
 References
 ----------
@@ -12,6 +12,7 @@ T. Rigon, A. H. Herring and D. B. Dunson (2023), A generalized Bayes framework f
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from typing import Any, ClassVar
 
@@ -41,8 +42,8 @@ VISITED_ROWS = 1000
 PILOT_ROWS = 256
 """Rows that find the tilt of the proposals."""
 
-CHEAP = 1 << 20
-"""Multiply-adds per sweep up to which a chain starts at the best of four k-means fits."""
+STARTS = 10
+"""K-means fits of which the best begins a chain; next to the sweeps they cost little."""
 
 
 @pytree
@@ -93,15 +94,12 @@ class PartitionState:
 
 def init(key: Key, target: Target, rows: Rows, labels: Array, k: int) -> PartitionState:
     """A chain at a partition; labels ``(m, b)`` are in block layout, every cluster has rows."""
-    key_temperature, key_chain = jax.random.split(key)
     partition = partition_.summarise(rows, labels, k)
-    temperature = target.draw(key_temperature, partition.sse)
-    return PartitionState(key_chain, jnp.int32(0), temperature, partition, labels)
+    temperature = target.shape / (target.rate + partition.sse)
+    return PartitionState(key, jnp.int32(0), temperature, partition, labels)
 
 
-def step(
-    target: Target, rows: Rows, pilot: Array, state: PartitionState
-) -> tuple[PartitionState, Fitted]:
+def step(target: Target, rows: Rows, pilot: Array, state: PartitionState) -> PartitionState:
     """One sweep: labels given the temperature, then the temperature given labels.
 
     Pure; works under jit and vmap. A state that keeps labels draws them one after the other, any
@@ -118,11 +116,9 @@ def step(
 
     Returns
     -------
-    state : PartitionState
-    draw : Fitted
-        The spheres that the new state stands for, see `engines.hard`.
+    PartitionState
     """
-    key_labels, key_temperature = jax.random.split(jax.random.fold_in(state.key, state.step))
+    key_labels, key_temperature = jax.random.split(_key_of(state))
     temperature, partition, labels = state.temperature, state.partition, state.labels
     if labels is None:
         partition, _ = partition_.propose(key_labels, temperature, rows, pilot, partition)
@@ -131,15 +127,29 @@ def step(
         # Counted anew, so that rounding does not pile up over sweeps.
         partition = partition_.summarise(rows, labels, partition.counts.shape[0])
     temperature = target.draw(key_temperature, partition.sse)
-    state = PartitionState(state.key, state.step + 1, temperature, partition, labels)
-    return state, stand_for(state)
+    return PartitionState(state.key, state.step + 1, temperature, partition, labels)
 
 
-def stand_for(state: PartitionState) -> Fitted:
-    """The mixture that a state stands for, as a point fit of k-means does."""
+def stand_for(state: PartitionState, draw_centers: bool) -> Fitted:
+    """The mixture that a state stands for.
+
+    Parameters
+    ----------
+    state : PartitionState
+    draw_centers : bool
+        False: as for a point fit of k-means, spheres of variance ``(m + 1) / (2 lambda m)`` around
+        the means of clusters of `m` rows, see `engines.hard`. True: spheres of variance
+        ``1 / (2 lambda)`` around centres drawn from ``N(mean, I / (2 lambda m))``; averaged over
+        the centres they have the spread of the former.
+    """
     counts, mean = state.partition.counts, state.partition.mean
     var, log_weights = spheres(jnp, counts, state.temperature, mean.shape[1])
     share = counts / jnp.sum(counts)
+    if draw_centers:
+        noise = jax.random.normal(jax.random.fold_in(_key_of(state), 1), mean.shape, mean.dtype)
+        mean = mean + noise / jnp.sqrt(2 * state.temperature * counts)[:, None]
+        var = jnp.full_like(counts, 0.5) / state.temperature
+        log_weights = jnp.full_like(counts, -np.log(counts.shape[0]))
     stats = {
         "inertia": state.partition.sse,
         "temperature": state.temperature,
@@ -148,10 +158,14 @@ def stand_for(state: PartitionState) -> Fitted:
     return Fitted({"mean": mean, "var": var}, log_weights, stats, {})
 
 
+def _key_of(state: PartitionState) -> Key:
+    return jax.random.fold_in(state.key, state.step)
+
+
 _begin = jax.jit(init, static_argnames="k")
 
 
-@functools.partial(jax.jit, static_argnames="together")
+@functools.partial(jax.jit, static_argnames=("draw_centers", "together"))
 def _advance(
     target: Target,
     rows: Rows,
@@ -159,10 +173,15 @@ def _advance(
     states: PartitionState,
     gaps: Array,
     *,
+    draw_centers: bool,
     together: bool,
 ) -> tuple[PartitionState, Fitted]:
     def chain(state: PartitionState) -> tuple[PartitionState, Fitted]:
-        return chains.advance(lambda s: step(target, rows, pilot, s), state, gaps)
+        def sweep(state: PartitionState) -> tuple[PartitionState, Fitted]:
+            state = step(target, rows, pilot, state)
+            return state, stand_for(state, draw_centers)
+
+        return chains.advance(sweep, state, gaps)
 
     return jax.vmap(chain)(states) if together else lax.map(chain, states)
 
@@ -185,6 +204,10 @@ class PartitionGibbs(Engine):
         Sweeps per draw: where clusters overlap one sweep moves little, and costs little.
     shape, rate : float
         Gamma prior of the inverse temperature, the rate in units of squared distance.
+    draw_centers : bool
+        Draw centres around the clusters' means too. The posterior of partitions takes the rows as
+        they are, so that without it intervals say only which rows are together, not how far the
+        means of other rows would lie; see `stand_for`. Probabilities are nearly the same.
     """
 
     needs: ClassVar[type[Family]] = SphericalGaussian
@@ -195,6 +218,7 @@ class PartitionGibbs(Engine):
     num_draws: int = static(default=200)
     num_chains: int = static(default=4)
     thinning: int = static(default=10)
+    draw_centers: bool = static(default=True)
 
     def run(
         self,
@@ -241,7 +265,7 @@ class PartitionGibbs(Engine):
         if len(X) < mixture.k:
             raise ValueError(f"{len(X)} rows make no {mixture.k} clusters: give more rows")
         with jax.enable_x64(X.dtype == np.float64):
-            problem = pose(X, None, units, 2 * (mixture.k + X.shape[1]))
+            problem = pose(X, None, units, floats_per_row(mixture.k, X.shape[1]))
             return self._run(key, mixture, X, problem, start, progress)
 
     def _run(
@@ -259,22 +283,29 @@ class PartitionGibbs(Engine):
         places = np.linspace(0, n - 1, PILOT_ROWS).round().astype(int)
         pilot = jnp.asarray(problem.units.inward(X[places]).T)
         visited = n <= VISITED_ROWS
-        n_init = 4 if n * k * problem.d <= CHEAP else 1
         states = []
         for key_chain in jax.random.split(key, self.num_chains):
             key_start, key_state = jax.random.split(key_chain)
             labels = start
             if labels is None:
-                labels = fit(key_start, X, k, n_init=n_init, units=problem.units).labels
+                labels = fit(key_start, X, k, n_init=STARTS, units=problem.units).labels
             blocks = np.zeros(rows.weight.size, np.int32)
             blocks[:n] = all_occupied(labels, k)
             state = _begin(key_state, target, rows, blocks.reshape(rows.weight.shape), k=k)
-            states.append(state if visited else _without_labels(state))
+            states.append(state if visited else dataclasses.replace(state, labels=None))
         # One program runs several chains side by side where a block is small, else in turn.
         together = rows.x.shape[0] == 1
 
         def call(group: PartitionState, gaps: np.ndarray) -> tuple[PartitionState, Fitted]:
-            return _advance(target, rows, pilot, group, gaps, together=together)
+            return _advance(
+                target,
+                rows,
+                pilot,
+                group,
+                gaps,
+                draw_centers=self.draw_centers,
+                together=together,
+            )
 
         length = chains.Length(self.num_warmup, self.num_draws, self.num_chains, self.thinning)
         found, interrupted = chains.run(call, chains.groups_of(states), length, progress=progress)
@@ -296,9 +327,8 @@ class PartitionGibbs(Engine):
         stats["inertia"] = stats["inertia"] * square
         stats["temperature"] = stats["temperature"] / square
         shape = self.shape + problem.n * problem.d / 2
-        stats["log_posterior"] = (shape - 1) * np.log(stats["temperature"]) - stats[
-            "temperature"
-        ] * (self.rate + stats["inertia"])
+        loss = stats["temperature"] * (self.rate + stats["inertia"])
+        stats["log_posterior"] = (shape - 1) * np.log(stats["temperature"]) - loss
         return Draws(
             params=params,
             log_weights=log_weights,
@@ -306,6 +336,11 @@ class PartitionGibbs(Engine):
             trace=np.zeros((0, 0)),  # type: ignore[arg-type]
             flags={"interrupted": np.full(log_weights.shape[:2], interrupted)},  # type: ignore[dict-item]
         )
+
+
+def floats_per_row(k: int, d: int) -> int:
+    """Numbers a sweep holds per row; measured."""
+    return 2 * (k + d)
 
 
 def repetitions(sample_weight: Any) -> np.ndarray:
@@ -332,10 +367,6 @@ def all_occupied(labels: Any, k: int) -> np.ndarray:
         counts[largest] -= 1
         counts[empty] = 1
     return labels
-
-
-def _without_labels(state: PartitionState) -> PartitionState:
-    return PartitionState(state.key, state.step, state.temperature, state.partition, None)
 
 
 def _square_unit(units: Units) -> float:

@@ -25,6 +25,7 @@ from bayesclust.draws import Draws
 from bayesclust.engines.base import PointEngine
 from bayesclust.engines.bootstrap import Bootstrap
 from bayesclust.engines.em import AFFORDABLE_LOSS
+from bayesclust.estimators import _names
 from bayesclust.mixture import Mixture
 from bayesclust.posterior.clustering import Clustering, Training, row_names
 
@@ -150,15 +151,19 @@ class Clusterer(BaseEstimator):
         # What float32 cannot tell apart is drawn, and scored, in double precision.
         dtype = np.dtype(np.float64) if wide else X.dtype
         if self.uncertainty is not None:
-            draws = Bootstrap(engine, self.num_draws).run(
+            make = _names.look_up(_names.HARD_UNCERTAINTIES, self.uncertainty, "uncertainty")
+            sampler = make(engine, self.num_draws)
+            draws = sampler.run(
                 key,
                 mixture,
                 X.astype(dtype, copy=False),
                 sample_weight=weight,
-                start=point,
+                # Refits begin at the point fit; chains begin apart, to be compared.
+                start=point if isinstance(sampler, Bootstrap) else None,
                 units=units,
                 progress=getattr(self, "_progress", None),
             )
+            warn_interrupted(draws)
         self.clustering_ = Clustering(
             mixture,
             point,
@@ -267,6 +272,17 @@ def _too_fine(mixture: Mixture, point: Draws, units: Units, *, hard: bool) -> bo
 def warn_unconverged(message: str) -> None:
     """A ConvergenceWarning at the caller of `fit`."""
     warnings.warn(message, ConvergenceWarning, skip_file_prefixes=(PACKAGE,))
+
+
+def warn_interrupted(draws: Draws) -> None:
+    """Say how many draws there are of chains that Ctrl-C cut short."""
+    if np.any(draws.flags.get("interrupted", False)):
+        chains, size = draws.shape
+        warnings.warn(
+            f"interrupted: {size} draws of each of {chains} chains are kept",
+            UserWarning,
+            skip_file_prefixes=(PACKAGE,),
+        )
 
 
 def warn_short(X: np.ndarray, weight: np.ndarray | None, k: int, name: str) -> bool:

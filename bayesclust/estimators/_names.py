@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from bayesclust.engines.bootstrap import Bootstrap
 from bayesclust.engines.cavi import CAVI
 from bayesclust.engines.gibbs import Gibbs
 from bayesclust.engines.nuts import NUTS
+from bayesclust.engines.partition_gibbs import PartitionGibbs
 from bayesclust.engines.starts import KMeansStart, RandomResponsibilities, SeededStart
 from bayesclust.engines.svi import SVI
 from bayesclust.families import (
@@ -41,7 +43,12 @@ STARTS: dict[str, Any] = {
     "random": RandomResponsibilities(),
 }
 
-UNCERTAINTIES = ("bootstrap",)
+UNCERTAINTIES: dict[str, Any] = {"bootstrap": Bootstrap}
+
+HARD_UNCERTAINTIES: dict[str, Any] = {
+    **UNCERTAINTIES,
+    "gibbs": lambda base, num_draws: PartitionGibbs(base.shape, base.rate, num_draws=num_draws),
+}
 
 PRIORS: dict[str, Any] = {
     "conjugate": {

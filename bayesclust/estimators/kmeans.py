@@ -43,12 +43,14 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Cl
     standardize : bool
         Divide columns by their standard deviation inside the fit. Centres are still reported in
         the units of `X`; distances and inertia are in standard deviations.
-    uncertainty : {None, "bootstrap"}
-        "bootstrap": refit under random row weights, so that memberships come with intervals.
-        They under-cover the truth where clusters overlap, because each refit still assigns rows
-        hard; a `GaussianMixture` does better there.
+    uncertainty : {None, "bootstrap", "gibbs"}
+        Draws, so that memberships come with intervals. "bootstrap": refits under random row
+        weights, which under-cover the truth where clusters overlap, because each refit still
+        assigns rows hard. "gibbs": four Markov chains over the partitions of the generalised
+        posterior, with the temperature learned; `sample_weight` must then hold whole numbers, and
+        clusters should be round and of one size. A mixture does better where they are not.
     num_draws : int
-        Number of refits.
+        Number of refits, or draws of each chain.
     history : bool
         Keep the centres of every step in `history_`.
     seeding_rows : int, optional
@@ -97,7 +99,7 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Cl
         "max_iter": [Interval(Integral, 1, None, closed="left")],
         "tol": [Interval(Real, 0, None, closed="left")],
         "standardize": ["boolean"],
-        "uncertainty": [StrOptions(set(_names.UNCERTAINTIES)), None],
+        "uncertainty": [StrOptions(set(_names.HARD_UNCERTAINTIES)), None],
         "num_draws": [Interval(Integral, 2, None, closed="left")],
         "history": ["boolean"],
         "seeding_rows": [Interval(Integral, 1, None, closed="left"), None],
