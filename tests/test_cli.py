@@ -83,6 +83,18 @@ def test_a_posterior_by_the_command_line(tmp_path):
     refused(["fit", GEYSER, "-k", "2", *other], "--uncertainty")
 
 
+def test_a_posterior_of_partitions_by_the_command_line(tmp_path):
+    out = tmp_path / "out"
+    options = ["-k", "2", "--standardize", "--uncertainty", "gibbs", "--draws", "50"]
+    result = run(app, ["fit", str(GEYSER), *options, "--model", "kmeans", "--out", str(out)])
+    assert result.exit_code == 0, result.output
+    assert "±" in result.stdout
+    assert "note: Only" in result.stdout  # fifty draws of each chain are few
+    scores = pd.read_csv(out / "scores.csv")
+    assert (scores["upper"] > scores["lower"]).any()
+    refused(["fit", GEYSER, *options, "--out", tmp_path / "other"], "--uncertainty gibbs")
+
+
 def test_parquet_in_and_out(tmp_path):
     source = tmp_path / "rows.parquet"
     frame = pd.read_csv(GEYSER)
