@@ -21,10 +21,14 @@ if TYPE_CHECKING:
     from bayesclust import weights as weights
     from bayesclust.draws import Draws as Draws
     from bayesclust.engines.bootstrap import Bootstrap as Bootstrap
+    from bayesclust.engines.cavi import CAVI as CAVI
     from bayesclust.engines.em import EM as EM
     from bayesclust.engines.gibbs import Gibbs as Gibbs
     from bayesclust.engines.hard import Lloyd as Lloyd
+    from bayesclust.engines.kernel import GibbsKernel as GibbsKernel
+    from bayesclust.engines.nuts import NUTS as NUTS
     from bayesclust.engines.partition_gibbs import PartitionGibbs as PartitionGibbs
+    from bayesclust.engines.svi import SVI as SVI
     from bayesclust.estimators.bayesian_mixture import BayesianMixture as BayesianMixture
     from bayesclust.estimators.gaussian_mixture import GaussianMixture as GaussianMixture
     from bayesclust.estimators.kmeans import KMeans as KMeans
@@ -62,6 +66,10 @@ _HOME = {
     "Lloyd": "bayesclust.engines.hard",
     "EM": "bayesclust.engines.em",
     "Gibbs": "bayesclust.engines.gibbs",
+    "NUTS": "bayesclust.engines.nuts",
+    "SVI": "bayesclust.engines.svi",
+    "CAVI": "bayesclust.engines.cavi",
+    "GibbsKernel": "bayesclust.engines.kernel",
     "PartitionGibbs": "bayesclust.engines.partition_gibbs",
     "Bootstrap": "bayesclust.engines.bootstrap",
     # submodules
