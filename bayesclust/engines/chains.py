@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -100,7 +101,7 @@ def groups_of(states: list[Any]) -> list[Any]:
 
 
 def run(
-    call: Callable[[Any, np.ndarray], tuple[Any, Any]],
+    program: Callable[[Any, np.ndarray], tuple[Any, Any]],
     groups: list[Any],
     length: Length,
     *,
@@ -111,7 +112,7 @@ def run(
 
     Parameters
     ----------
-    call : callable
+    program : callable
         ``(group of states, gaps) -> (group of states, records (chains, draws, ..))``, jitted.
     groups : list of pytrees
         From `groups_of`.
@@ -129,7 +130,7 @@ def run(
         as a KeyboardInterrupt.
     """
     plan = length.plan()
-    shapes = jax.eval_shape(call, groups[0], plan[0][0])[1]
+    shapes = jax.eval_shape(program, groups[0], plan[0][0])[1]
     records: list[Any] = []
     done = at = 0
     found = checkpoint.load(*saved) if saved is not None else None
@@ -142,12 +143,14 @@ def run(
             records = [jax.tree.unflatten(jax.tree.structure(shapes), leaves[size:])]
 
     def one(group: Any, gaps: np.ndarray, kept: int) -> tuple[Any, Any]:
-        group, part = call(group, gaps)
+        group, part = program(group, gaps)
         return group, jax.tree.map(lambda v: v[:, :kept], jax.device_get(part))
 
     try:
-        for gaps, kept in plan[at:]:
-            results = threads.run([lambda g=g: one(g, gaps, kept) for g in groups])  # noqa: B023
+        for i, (gaps, kept) in enumerate(plan[at:]):
+            calls = [functools.partial(one, g, gaps, kept) for g in groups]
+            # The first calls compile, which threads would do once each.
+            results = [call() for call in calls] if i == 0 else threads.run(calls)
             groups = [group for group, _ in results]
             if kept:
                 records.append(_gather([part for _, part in results]))
