@@ -8,15 +8,60 @@ M. S. Bartlett (1933), On the theory of statistical regression, Proc. R. Soc. Ed
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from typing import Any, final
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from bayesclust._pytree import pytree
 from bayesclust._typing import Array, Key
 from bayesclust.core.linalg import cholesky, inverse_lower, matmul
+
+
+def check_hyperparameters(owner: Any, size: int) -> None:
+    """Refuse hyperparameters of a wrong shape, sign or kind; None and traced ones pass.
+
+    Parameters
+    ----------
+    owner : object
+        Of a dataclass its fields are looked at, and those of hyperpriors among them. A field
+        `mean` is any number, `df` is that of a matrix if there is one, all others are positive.
+    size : int
+        Length of every axis of an array.
+
+    Raises
+    ------
+    ValueError
+        It names the field and the class.
+    """
+    if not dataclasses.is_dataclass(owner):
+        return
+    fields = {f.name: getattr(owner, f.name) for f in dataclasses.fields(owner)}
+    least = size - 1 if {"scale"} & fields.keys() else 0
+    for name, value in fields.items():
+        if dataclasses.is_dataclass(value):
+            check_hyperparameters(value, size)
+        elif value is not None and not isinstance(value, jax.core.Tracer):
+            wrong = _what_is_wrong(name, np.asarray(value, np.float64), size, least)
+            if wrong:
+                raise ValueError(f"{name} of {type(owner).__name__} {wrong}")
+
+
+def _what_is_wrong(name: str, value: np.ndarray, size: int, least: int) -> str:
+    if value.ndim > 2 or any(axis != size for axis in value.shape):
+        return f"has shape {value.shape}: its axes must have length {size}"
+    if not np.isfinite(value).all():
+        return "holds NaN or infinity: give finite numbers"
+    if name == "mean":
+        return ""
+    if value.ndim == 2:
+        sure = np.allclose(value, value.T) and np.linalg.eigvalsh(value).min() > 0
+        return "" if sure else "must be symmetric and positive definite"
+    bound = least if name == "df" else 0
+    return "" if (value > bound).all() else f"must be above {bound}"
 
 
 @final

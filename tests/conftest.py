@@ -23,6 +23,16 @@ settings.register_profile("ci", settings.get_profile("default"), derandomize=Tru
 settings.load_profile("ci" if os.environ.get("CI") else "default")
 
 
+def pytest_configure(config):
+    """Compile in a hurry: quick tests mostly wait for the compiler.
+
+    The same programs, with LLVM's costly passes left out. Long proofs and benchmarks run what users
+    run.
+    """
+    if config.option.markexpr == "not slow and not benchmark":
+        jax.config.update("jax_disable_most_optimizations", True)
+
+
 def _memory_maps() -> int:
     try:
         with open("/proc/self/maps") as maps:

@@ -2,6 +2,7 @@
 
 import jax
 import numpy as np
+import pytest
 
 from bayesclust.core.rows import pack_host
 from bayesclust.core.units import Units
@@ -18,6 +19,14 @@ FAMILIES = {
 }
 ALGORITHMS = ["kmeans", "kmeans-direct", *FAMILIES]
 KEY = jax.random.key(0)
+
+
+def slowly(names, quick):
+    """Names as parameters; all but the quick ones belong to the long proofs, ``-m slow``."""
+    return [
+        pytest.param(*(n if isinstance(n, tuple) else (n,)), marks=[pytest.mark.slow][n in quick :])
+        for n in names
+    ]
 
 
 def blobs(n, d=2, k=3, *, seed=0, separation=6.0, dtype="float64"):

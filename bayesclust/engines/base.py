@@ -12,6 +12,7 @@ import numpy as np
 
 from bayesclust._typing import Array, Key, Params
 from bayesclust.core.rows import MIN_BLOCK, Rows, block_size, pack, pack_host
+from bayesclust.core.sweep import add_up
 from bayesclust.core.units import (
     Units,
     column_spread,
@@ -147,6 +148,13 @@ class Problem(NamedTuple):
         """Log volume of a unit cell: by how much log densities in user's units are lower."""
         scale = self.units.scale
         return np.sum(np.log(scale)) if not traced(scale) else jnp.sum(jnp.log(scale))
+
+
+@jax.jit
+def constants_of(mixture: Mixture, rows: Rows) -> tuple[Any, Array]:
+    """What the family sums once over the rows, see `Family.constants`, and their weight."""
+    weight = add_up(rows, lambda x, weight, i: jnp.sum(weight))
+    return mixture.family.constants(rows), weight
 
 
 def traced(*arrays: Any) -> bool:

@@ -23,10 +23,10 @@ from bayesclust.core import assign
 from bayesclust.core import rows as rows_
 from bayesclust.core.loop import Algorithm, iterate, record, restarts, run
 from bayesclust.core.rows import Rows, bucket, pack_host
-from bayesclust.core.sweep import add_up, sweep
+from bayesclust.core.sweep import sweep
 from bayesclust.core.units import Units
 from bayesclust.draws import Draws
-from bayesclust.engines.base import Engine, Problem, check, pose
+from bayesclust.engines.base import Engine, Problem, check, constants_of, pose
 from bayesclust.engines.em import floats_per_row
 from bayesclust.engines.progress import Progress, shown
 from bayesclust.engines.record import Record, informed, lay_out, score
@@ -260,7 +260,7 @@ class CAVI(Engine):
                 length=length,
                 work=work if work < 1 << 20 else rows_.PARALLEL_WORK - 1,
             )
-        constants, weight = _constants(mixture, problem.rows)
+        constants, weight = constants_of(mixture, problem.rows)
         algorithm = CAVIStep(mixture, constants, weight, tol)
         states = []
         for key_start in jax.random.split(key, self.n_init):
@@ -293,7 +293,7 @@ class CAVI(Engine):
             scale=problem.units.scale,
             block=min(self.batch_size, n),
         )
-        constants, weight = _constants(mixture, problem.rows)
+        constants, weight = constants_of(mixture, problem.rows)
         algorithm = CAVIStep(mixture, constants, weight, np.asarray(self.tol, problem.dtype))
         work = problem.rows.weight.size * mixture.k * 8 * (problem.d + 4)
         params, log_weights = start.begin(key_start, mixture, problem.rows, constants, work)
@@ -323,7 +323,7 @@ def _fit_program(
     length: int,
     work: int,
 ) -> tuple[CAVIState, Array, Array]:
-    constants, weight = _constants(mixture, rows)
+    constants, weight = constants_of(mixture, rows)
     algorithm = CAVIStep(mixture, constants, weight, tol)
 
     def once(key: Key) -> CAVIState:
@@ -334,12 +334,6 @@ def _fit_program(
     states = restarts(once, jax.random.split(key, n_init))
     best = jnp.argmax(jnp.where(jnp.isnan(states.objective), -jnp.inf, states.objective))
     return jax.tree.map(lambda v: v[best], states), states.objective, states.trace
-
-
-@jax.jit
-def _constants(mixture: Mixture, rows: Rows) -> tuple[Any, Array]:
-    weight = add_up(rows, lambda x, weight, i: jnp.sum(weight))
-    return mixture.family.constants(rows), weight
 
 
 @jax.jit

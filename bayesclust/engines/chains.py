@@ -68,6 +68,14 @@ class Saved(NamedTuple):
     mark: str
 
 
+def saved_at(path: str | None, length: Length, *rest: Any) -> Saved | None:
+    """Where a run is kept that depends on its length and on the rest; None if it is not."""
+    if path is None:
+        return None
+    mark = checkpoint.fingerprint((dataclasses.astuple(length), CHUNK), *rest)
+    return Saved(path, mark)
+
+
 def advance(step: Callable[[Any], tuple[Any, Any]], state: Any, gaps: Any) -> tuple[Any, Any]:
     """Draws of one chain; draw `i` after ``gaps[i]`` more steps. Pure.
 
@@ -130,7 +138,6 @@ def run(
         as a KeyboardInterrupt.
     """
     plan = length.plan()
-    shapes = jax.eval_shape(program, groups[0], plan[0][0])[1]
     records: list[Any] = []
     done = at = 0
     found = checkpoint.load(*saved) if saved is not None else None
@@ -140,6 +147,7 @@ def run(
         groups = checkpoint.restore(groups, leaves[:size])
         done = int(sum(gaps.sum() for gaps, _ in plan[:at]))
         if len(leaves) > size:
+            shapes = jax.eval_shape(program, groups[0], plan[0][0])[1]
             records = [jax.tree.unflatten(jax.tree.structure(shapes), leaves[size:])]
 
     def one(group: Any, gaps: np.ndarray, kept: int) -> tuple[Any, Any]:

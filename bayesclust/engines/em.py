@@ -22,10 +22,18 @@ from bayesclust.core import assign
 from bayesclust.core import rows as rows_
 from bayesclust.core.loop import Algorithm, iterate, record, restarts, run
 from bayesclust.core.rows import Rows, bucket
-from bayesclust.core.sweep import add_up, sweep
+from bayesclust.core.sweep import sweep
 from bayesclust.core.units import Units
 from bayesclust.draws import Draws
-from bayesclust.engines.base import Fitted, PointEngine, Problem, outward, pose, traced
+from bayesclust.engines.base import (
+    Fitted,
+    PointEngine,
+    Problem,
+    constants_of,
+    outward,
+    pose,
+    traced,
+)
 from bayesclust.engines.record import informed
 from bayesclust.engines.starts import KMeansStart, Start
 from bayesclust.mixture import Mixture
@@ -222,7 +230,7 @@ class EM(PointEngine):
                 trace_length=length,
                 work=work if work < 1 << 20 else rows_.PARALLEL_WORK - 1,
             )
-        constants, weight = _constants(mixture, problem.rows)
+        constants, weight = constants_of(mixture, problem.rows)
         algorithm = EMStep(mixture, constants, weight, tol)
         best: EMState | None = None
         objectives, traces = [], []
@@ -260,7 +268,7 @@ def _fit_program(
     work: int,
 ) -> tuple[EMState, Array, Array]:
     """All starts and the choice between them in one program."""
-    constants, weight = _constants(mixture, rows)
+    constants, weight = constants_of(mixture, rows)
     algorithm = EMStep(mixture, constants, weight, tol)
 
     def once(key: Key) -> EMState:
@@ -273,12 +281,6 @@ def _fit_program(
     states = restarts(once, jax.random.split(key, n_init))
     best = jnp.argmax(jnp.where(jnp.isnan(states.objective), -jnp.inf, states.objective))
     return jax.tree.map(lambda v: v[best], states), states.objective, states.trace
-
-
-@jax.jit
-def _constants(mixture: Mixture, rows: Rows) -> tuple[Any, Array]:
-    weight = add_up(rows, lambda x, weight, i: jnp.sum(weight))
-    return mixture.family.constants(rows), weight
 
 
 @jax.jit

@@ -10,7 +10,6 @@ S. Fruehwirth-Schnatter (2001), Markov chain Monte Carlo estimation of classical
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 from typing import Any, ClassVar
 
@@ -27,8 +26,8 @@ from bayesclust.core.rows import Rows
 from bayesclust.core.sweep import sweep
 from bayesclust.core.units import Units
 from bayesclust.draws import Draws
-from bayesclust.engines import chains, checkpoint
-from bayesclust.engines.base import Engine, Problem, check, pose
+from bayesclust.engines import chains
+from bayesclust.engines.base import Engine, Problem, check, constants_of, pose
 from bayesclust.engines.em import floats_per_row
 from bayesclust.engines.progress import Progress, shown
 from bayesclust.engines.record import Record, informed, label_free, lay_out
@@ -122,7 +121,7 @@ def step(
     )
     params, hyper = family.redraw(keys[1], state.params, moments, constants, state.family)
     log_weights, weight_state = mixture.weights.draw(keys[2], counts, state.weights)
-    order = jax.random.permutation(keys[3], mixture.k)
+    order = _relabelling(keys[3], mixture, log_weights, weight_state)
     params = {
         name: jnp.take(v, order, axis=family.dims[name].index("cluster"))
         if "cluster" in family.dims[name]
@@ -132,6 +131,20 @@ def step(
     log_weights = jnp.take(log_weights, order)
     state = GibbsState(state.key, state.step + 1, params, log_weights, weight_state, hyper)
     return state, record
+
+
+def _relabelling(key: Key, mixture: Mixture, log_weights: Array, state: dict[str, Array]) -> Array:
+    """A random order ``(k,)`` of the components, which leaves the posterior as it is.
+
+    Only the weights' prior can tell components apart, so its ratio is that of Metropolis and
+    Hastings; under a symmetric one every order is taken.
+    """
+    key_order, key_take = jax.random.split(key)
+    order = jax.random.permutation(key_order, mixture.k)
+    prior = mixture.weights.log_prior
+    gain = prior(jnp.take(log_weights, order), state) - prior(log_weights, state)
+    kept = -jax.random.exponential(key_take, dtype=gain.dtype) < gain
+    return jnp.where(kept, order, jnp.arange(mixture.k))
 
 
 @functools.partial(jax.jit, static_argnames="together")
@@ -216,7 +229,7 @@ class Gibbs(Engine):
     ) -> Draws:
         rows = problem.rows
         work = rows.weight.size * mixture.k * 8 * (problem.d + 4)
-        constants = jax.jit(lambda m, r: m.family.constants(r))(mixture, rows)
+        constants, _ = constants_of(mixture, rows)
         begin = jax.jit(init, static_argnames="work") if work < rows_.PARALLEL_WORK else init
         states = [
             begin(k, mixture, rows, start, constants, work=work)
@@ -224,17 +237,8 @@ class Gibbs(Engine):
         ]
         # One program runs several chains side by side where a block is small, else in turn.
         together = rows.x.shape[0] == 1
-        saved = None
-        if self.checkpoint is not None:
-            mark = checkpoint.fingerprint(
-                (dataclasses.astuple(self._length), chains.CHUNK),
-                key,
-                mixture,
-                rows,
-                problem.units.shift,
-                problem.units.scale,
-            )
-            saved = chains.Saved(self.checkpoint, mark)
+        units = (problem.units.shift, problem.units.scale)
+        saved = chains.saved_at(self.checkpoint, self._length, key, mixture, rows, units)
 
         def call(group: GibbsState, gaps: np.ndarray) -> tuple[GibbsState, Record]:
             return _advance(mixture, constants, rows, group, gaps, together=together)

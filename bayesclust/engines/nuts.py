@@ -7,6 +7,8 @@ M. D. Hoffman and A. Gelman (2014), The No-U-Turn sampler, J. Mach. Learn. Res. 
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import jax
@@ -49,6 +51,8 @@ class NUTS(Engine):
     dense_mass : bool
         Adapt a full mass matrix.
     max_tree_depth : int
+    checkpoint : str, optional
+        As for `Gibbs`.
     model : callable, optional
         A NumPyro program ``model(X)`` of your own, for rows in their own units, in the place of
         `program`. Its sites, sampled or deterministic, must include ``weights (k,)`` and the
@@ -64,6 +68,7 @@ class NUTS(Engine):
     target_accept_prob: float = static(default=0.8)
     dense_mass: bool = static(default=False)
     max_tree_depth: int = static(default=10)
+    checkpoint: str | None = static(default=None)
     model: Any = static(default=None)
 
     def run(
@@ -102,37 +107,61 @@ class NUTS(Engine):
     def _sample(
         self, key: Key, posed: Posed, begins: list[Any], progress: Progress | None
     ) -> tuple[Any, bool]:
-        from numpyro import infer
+        settings = (self.target_accept_prob, self.dense_mass, self.max_tree_depth)
+        begin, advance = _programs(posed.program, tuple(posed.sites), self.num_warmup, *settings)
+        keys = jax.random.split(key, self.num_chains)
+        states = [begin(k, b, posed.args) for k, b in zip(keys, begins, strict=True)]
+        length = chains.Length(self.num_warmup, self.num_draws, self.num_chains, self.thinning)
+        saved = chains.saved_at(self.checkpoint, length, settings, posed.args, states)
+        with shown(progress, "NUTS steps") as watch:
+            return chains.run(
+                lambda group, gaps: advance(group, gaps, posed.args),
+                chains.groups_of(states),
+                length,
+                saved=saved,
+                progress=watch,
+            )
 
-        from bayesclust.engines.sites import values_at
 
-        sampler = infer.NUTS(
-            posed.program,
-            target_accept_prob=self.target_accept_prob,
-            dense_mass=self.dense_mass,
-            max_tree_depth=self.max_tree_depth,
-            init_strategy=infer.init_to_median,
-        )
-        states = [
-            sampler.init(k, self.num_warmup, values_at(posed.program, posed.args, b, k), posed.args)
-            for k, b in zip(jax.random.split(key, self.num_chains), begins, strict=True)
-        ]
-        constrain = sampler.postprocess_fn(posed.args, {})
-        wanted = posed.sites
+@functools.lru_cache(maxsize=32)
+def _programs(
+    program: Callable[..., Any],
+    sites: tuple[str, ...],
+    num_warmup: int,
+    target_accept_prob: float,
+    dense_mass: bool,
+    max_tree_depth: int,
+) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """First state of a chain and its next draws, jitted; rows and priors are traced."""
+    from numpyro import infer
+
+    from bayesclust.engines.sites import values_at
+
+    kernel = infer.NUTS(
+        program,
+        target_accept_prob=target_accept_prob,
+        dense_mass=dense_mass,
+        max_tree_depth=max_tree_depth,
+        init_strategy=infer.init_to_median,
+    )
+
+    @jax.jit
+    def begin(key: Key, values: dict[str, Array], args: Any) -> Any:
+        return kernel.init(key, num_warmup, values_at(program, args, values, key), args)
+
+    @jax.jit
+    def advance(group: Any, gaps: Any, args: Any) -> tuple[Any, Any]:
+        constrain = kernel.postprocess_fn(args, {})
 
         def step(state: Any) -> tuple[Any, dict[str, Array]]:
-            state = sampler.sample(state, posed.args, {})
-            sites = constrain(state.z)
+            state = kernel.sample(state, args, {})
+            values = constrain(state.z)
             return state, {
-                **{name: sites[name] for name in wanted},
+                **{name: values[name] for name in sites},
                 "potential_energy": state.potential_energy,
                 "diverging": state.diverging,
             }
 
-        @jax.jit
-        def call(group: Any, gaps: Any) -> tuple[Any, Any]:
-            return jax.vmap(lambda s: chains.advance(step, s, gaps))(group)
+        return jax.vmap(lambda s: chains.advance(step, s, gaps))(group)
 
-        length = chains.Length(self.num_warmup, self.num_draws, self.num_chains, self.thinning)
-        with shown(progress, "NUTS steps") as watch:
-            return chains.run(call, chains.groups_of(states), length, progress=watch)
+    return begin, advance

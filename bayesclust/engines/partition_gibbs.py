@@ -29,6 +29,7 @@ from bayesclust.draws import Draws
 from bayesclust.engines import chains
 from bayesclust.engines.base import Engine, Fitted, Problem, check, outward, pose
 from bayesclust.engines.hard import spheres
+from bayesclust.engines.progress import Progress, shown
 from bayesclust.families.base import Family
 from bayesclust.families.spherical import SphericalGaussian
 from bayesclust.kmeans import partition as partition_
@@ -208,6 +209,8 @@ class PartitionGibbs(Engine):
         Draw centres around the clusters' means too. The posterior of partitions takes the rows as
         they are, so that without it intervals say only which rows are together, not how far the
         means of other rows would lie; see `stand_for`. Probabilities are nearly the same.
+    checkpoint : str, optional
+        As for `Gibbs`.
     """
 
     needs: ClassVar[type[Family]] = SphericalGaussian
@@ -219,6 +222,7 @@ class PartitionGibbs(Engine):
     num_chains: int = static(default=4)
     thinning: int = static(default=10)
     draw_centers: bool = static(default=True)
+    checkpoint: str | None = static(default=None)
 
     def run(
         self,
@@ -229,7 +233,7 @@ class PartitionGibbs(Engine):
         sample_weight: Any = None,
         start: Any = None,
         units: Units | None = None,
-        progress: chains.Progress | None = None,
+        progress: Progress | None = None,
     ) -> Draws:
         """Sample from host data; see `Engine.run`.
 
@@ -275,7 +279,7 @@ class PartitionGibbs(Engine):
         X: np.ndarray,
         problem: Problem,
         start: Any,
-        progress: chains.Progress | None,
+        progress: Progress | None,
     ) -> Draws:
         rows, k, n = problem.rows, mixture.k, problem.n
         target = self._target(X, problem)
@@ -308,7 +312,11 @@ class PartitionGibbs(Engine):
             )
 
         length = chains.Length(self.num_warmup, self.num_draws, self.num_chains, self.thinning)
-        found, interrupted = chains.run(call, chains.groups_of(states), length, progress=progress)
+        kind = (self.draw_centers, visited)
+        saved = chains.saved_at(self.checkpoint, length, kind, target, rows, states)
+        groups = chains.groups_of(states)
+        with shown(progress, "sweeps of partitions") as watch:
+            found, interrupted = chains.run(call, groups, length, saved=saved, progress=watch)
         return self._lay_out(mixture, found, problem, interrupted)
 
     def _target(self, X: np.ndarray, problem: Problem) -> Target:

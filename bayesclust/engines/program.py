@@ -93,7 +93,7 @@ def row_sites(
     X : (n, d) array or None
         None draws the rows: give `shape` then.
     sample_weight : (n,) array, optional
-        Powers of the rows' densities.
+        Powers of the rows' densities; zero leaves a row out.
     shape : (int, int), optional
         Rows and columns, where `X` is None.
     """
@@ -102,7 +102,9 @@ def row_sites(
     with numpyro.plate("obs", n):
         if sample_weight is None:
             return numpyro.sample("x", density, obs=X, infer={"event_dims": ["feature"]})
-        with numpyro.handlers.scale(scale=sample_weight):
+        kept = sample_weight > 0
+        scale = jnp.where(kept, sample_weight, 1.0)  # NumPyro refuses a scale of zero
+        with numpyro.handlers.mask(mask=kept), numpyro.handlers.scale(scale=scale):
             return numpyro.sample("x", density, obs=X, infer={"event_dims": ["feature"]})
 
 

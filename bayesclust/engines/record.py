@@ -19,6 +19,7 @@ from bayesclust.core.units import Units, column_spread
 from bayesclust.draws import Draws
 from bayesclust.engines.base import Fitted, Problem, outward
 from bayesclust.families.base import ConditionalFamily
+from bayesclust.hyper import check_hyperparameters
 from bayesclust.mixture import Mixture
 
 
@@ -102,9 +103,17 @@ def _mean_log(hyper: Array) -> Array:
 
 
 def informed(mixture: Mixture, problem: Problem) -> Mixture:
-    """The mixture with a proper prior, everything in the fit's units."""
+    """The mixture with a proper prior, everything in the fit's units.
+
+    Raises
+    ------
+    ValueError
+        If a hyperparameter has a wrong shape or sign.
+    """
     family = mixture.family
     assert isinstance(family, ConditionalFamily)
+    check_hyperparameters(getattr(family, "prior", None), problem.d)
+    check_hyperparameters(mixture.weights, mixture.k)
     shift, scale = problem.units.shift, problem.units.scale
     inner: Any = family.in_prior_units(-shift / scale, 1.0 / scale)
     inner = inner.scaled_to(jnp.asarray(problem.spread)).informed(mixture.k)

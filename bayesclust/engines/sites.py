@@ -12,8 +12,9 @@ import numpy as np
 import numpyro
 
 from bayesclust._typing import Array, Key
+from bayesclust.core.rows import bucket
 from bayesclust.core.units import Units
-from bayesclust.engines.base import Problem, pose
+from bayesclust.engines.base import Problem, constants_of, pose
 from bayesclust.engines.em import floats_per_row
 from bayesclust.engines.program import program
 from bayesclust.engines.record import Record, informed, score
@@ -62,7 +63,7 @@ class Posed:
         """Values of sample sites that `start` chooses."""
         rows = self.problem.rows
         work = rows.weight.size * self.mixture.k * 8 * (self.problem.d + 4)
-        constants = jax.jit(lambda m, r: m.family.constants(r))(self.mixture, rows)
+        constants, _ = constants_of(self.mixture, rows)
         params, log_weights = start.begin(key, self.mixture, rows, constants, work)
         weights = jax.nn.softmax(jnp.maximum(log_weights, -10.0))
         return {**self.mixture.family.as_sites(params), "weights": weights}
@@ -102,13 +103,13 @@ def pose_program(
     if model is None:
         inner = informed(mixture, problem)
         units = problem.units
-        rows = units.inward(X)
-        weight = None
-        if sample_weight is not None:
-            kept = np.asarray(sample_weight) > 0
-            rows, weight = rows[kept], jnp.asarray(np.asarray(sample_weight)[kept], X.dtype)
-        rows = jnp.asarray(rows, X.dtype)
-        return Posed(program, (inner, rows, weight), inner, problem, False)
+        n, size = len(X), bucket(len(X))
+        rows = np.zeros((size, X.shape[1]), X.dtype)
+        weight = np.zeros(size, X.dtype)  # zero for padding: other data run the same program
+        rows[:n] = units.inward(X)
+        weight[:n] = 1 if sample_weight is None else sample_weight
+        args = (inner, jnp.asarray(rows), jnp.asarray(weight))
+        return Posed(program, args, inner, problem, False)
     if sample_weight is not None:
         raise ValueError("sample_weight cannot be used with a model: weight its rows inside it")
     d = X.shape[1]

@@ -8,7 +8,9 @@ A. Kucukelbir, D. Tran, R. Ranganath, A. Gelman and D. M. Blei (2017), Automatic
 
 from __future__ import annotations
 
+import dataclasses
 import functools
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import jax
@@ -16,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from bayesclust._pytree import pytree, static
-from bayesclust._typing import Key
+from bayesclust._typing import Array, Key
 from bayesclust.core.units import Units
 from bayesclust.draws import Draws
 from bayesclust.engines.base import Engine, check, pose
@@ -117,18 +119,15 @@ class SVI(Engine):
             optim.Adam(lambda i: self.step_size * DECAY ** (i / self.num_steps)),
             infer.Trace_ELBO(num_particles=self.num_particles),
         )
-
-        @functools.partial(jax.jit, static_argnames="steps")
-        def call(state: Any, steps: int) -> Any:
-            return jax.lax.scan(lambda s, _: svi.update(s, *posed.args), state, length=steps)
-
+        fit = _Fit(posed.program, tuple(posed.sites), self, svi)
         state = svi.init(key, *posed.args)
         losses: list[np.ndarray] = []
         stopped = False
         try:
             with shown(progress, "SVI steps") as watch:
                 for first in range(0, self.num_steps, CHUNK):
-                    state, loss = call(state, min(CHUNK, self.num_steps - first))
+                    steps = min(CHUNK, self.num_steps - first)
+                    state, loss = _advance(fit, state, posed.args, steps)
                     losses.append(np.asarray(loss))
                     if watch is not None:
                         watch(min(first + CHUNK, self.num_steps), self.num_steps)
@@ -137,19 +136,43 @@ class SVI(Engine):
                 raise
             stopped = True
         bound = -np.concatenate(losses)
-        predictive = infer.Predictive(
-            posed.program,
-            guide=guide,
-            params=svi.get_params(state),
-            num_samples=self.num_draws,
-            return_sites=posed.sites,
-        )
-        sites = jax.tree.map(lambda v: v[None], dict(predictive(key_draw, *posed.args)))
+        sites = _draw(fit, key_draw, state, posed.args)
         if posed.own:
             sites["potential_energy"] = jnp.full((1, self.num_draws), -bound[-1])
         record = posed.record(sites)
         flags = {"converged": settled(bound) and not stopped, "stopped": stopped}
         return lay_out(posed.mixture, record, posed.problem, flags, bound[None])
+
+
+@dataclasses.dataclass(frozen=True)
+class _Fit:
+    """What programs of a fit depend on; `svi`, made of the rest, may be that of another fit."""
+
+    program: Callable[..., Any]
+    sites: tuple[str, ...]
+    engine: SVI
+    svi: Any = dataclasses.field(compare=False)
+
+
+@functools.partial(jax.jit, static_argnames=("fit", "steps"))
+def _advance(fit: _Fit, state: Any, args: Any, steps: int) -> tuple[Any, Array]:
+    """State after so many steps, and minus the bound at each."""
+    return jax.lax.scan(lambda s, _: fit.svi.update(s, *args), state, length=steps)
+
+
+@functools.partial(jax.jit, static_argnames="fit")
+def _draw(fit: _Fit, key: Key, state: Any, args: Any) -> dict[str, Array]:
+    """Sites ``(1, s, ..)`` drawn from the guide."""
+    from numpyro import infer
+
+    predictive = infer.Predictive(
+        fit.program,
+        guide=fit.svi.guide,
+        params=fit.svi.get_params(state),
+        num_samples=fit.engine.num_draws,
+        return_sites=fit.sites,
+    )
+    return {name: value[None] for name, value in predictive(key, *args).items()}
 
 
 def settled(bound: np.ndarray) -> bool:

@@ -26,7 +26,7 @@ from bayesclust.families import (
 )
 from bayesclust.mixture import Mixture
 from bayesclust.weights import Dirichlet
-from tests.problems import FAMILIES
+from tests.problems import FAMILIES, slowly
 
 K, D, N = 2, 2, 6
 CHAINS, STEPS = 64, 400
@@ -120,14 +120,6 @@ def mixture(family, weights="fixed"):
 def double_precision():
     with jax.enable_x64():
         yield
-
-
-def slowly(names, quick):
-    """Names as parameters; all but the quick ones belong to the long proof."""
-    return [
-        pytest.param(*(n if isinstance(n, tuple) else (n,)), marks=[pytest.mark.slow][n in quick :])
-        for n in names
-    ]
 
 
 @pytest.mark.parametrize("family", slowly(FAMILIES, {"full"}))

@@ -21,6 +21,7 @@ from bayesclust.core.rows import Rows
 from bayesclust.engines import partition_gibbs
 from bayesclust.engines.partition_gibbs import Target
 from bayesclust.kmeans import partition
+from tests.problems import slowly
 
 CHAINS, STEPS = 100, 500
 FORMS = ["visit", "propose"]
@@ -124,11 +125,6 @@ def planted(function, line, wrong):
 def double_precision():
     with jax.enable_x64():
         yield
-
-
-def slowly(names, quick):
-    """Names as parameters; all but the quick ones belong to the long proof."""
-    return [pytest.param(n, marks=[pytest.mark.slow][n in quick :]) for n in names]
 
 
 @pytest.mark.parametrize("form", FORMS)

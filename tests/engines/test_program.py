@@ -1,5 +1,7 @@
 """The NumPyro program is the mixture; NUTS and SVI run it, and programs of the user's own."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,7 +11,7 @@ from numpyro import distributions as dist
 from numpyro.infer.util import log_density
 
 from bayesclust import BayesianMixture
-from bayesclust.engines import NUTS, SVI
+from bayesclust.engines import NUTS, SVI, chains
 from bayesclust.engines.program import MixtureDensity, program
 from bayesclust.families import DiagonalGaussian, Gamma, SphericalGaussian
 from bayesclust.mixture import Mixture
@@ -61,7 +63,7 @@ def test_the_program_has_the_density_of_the_mixture(name, form, double_precision
                 values["prior_scale_cholesky"] = jnp.linalg.cholesky(hyper["prior_scale"])
             else:
                 values |= hyper
-            rows = jnp.asarray(X[: 10 * (turn + 1)])
+            rows = jnp.asarray(X[10 * turn : 10 * turn + 10])
             theirs, _ = log_density(program, (mixture, rows), {}, values)
             ours = jnp.sum(mixture.log_density(params, log_weights, rows))
             ours += jnp.sum(mixture.family.log_prior(params, hyper))
@@ -202,3 +204,26 @@ def test_ctrl_c_keeps_the_steps_so_far():
     assert draws.flags["stopped"].all()
     assert draws.trace.shape == (1, 500)
     assert np.isfinite(draws.log_weights).all()
+
+
+def test_nuts_goes_on_from_a_checkpoint_to_the_same_draws(tmp_path, monkeypatch):
+    monkeypatch.setattr(chains, "CHUNK", 20)
+    engine = NUTS(20, 40, 2, checkpoint=str(tmp_path / "run.ckpt"))
+    mixture = Mixture(SphericalGaussian(), K)
+
+    class KilledError(Exception):
+        pass
+
+    def kill(done, total):
+        if done >= 40:
+            raise KilledError
+
+    with pytest.raises(KilledError):
+        engine.run(KEY, mixture, X, progress=kill)
+    began = []
+    found = engine.run(KEY, mixture, X, progress=lambda done, total: began.append(done))
+    assert began == [60]  # warm-up and half of the draws were not made again
+    whole = dataclasses.replace(engine, checkpoint=None).run(KEY, mixture, X)
+    jax.tree.map(np.testing.assert_array_equal, found, whole)
+    with pytest.raises(ValueError, match="another run"):
+        engine.run(KEY, mixture, X + 1)

@@ -8,8 +8,19 @@ from bayesclust import kmeans
 from bayesclust.core import rows
 from bayesclust.core.loop import _sweep
 from bayesclust.core.rows import bucket
-from bayesclust.engines import EM, Bootstrap, Given, Lloyd, SeededStart
-from bayesclust.families import FullGaussian
+from bayesclust.engines import (
+    CAVI,
+    EM,
+    NUTS,
+    SVI,
+    Bootstrap,
+    Gibbs,
+    Given,
+    Lloyd,
+    PartitionGibbs,
+    SeededStart,
+)
+from bayesclust.families import FullGaussian, NormalInverseGamma, SphericalGaussian
 from bayesclust.mixture import Mixture
 from bayesclust.weights import Dirichlet
 from tests.problems import FAMILIES, KEY, algorithm_at, blobs, packed
@@ -146,3 +157,32 @@ def test_another_share_of_the_blocks_runs_the_same_program():
     _sweep(algorithm, state, whole)
     part = type(whole)(whole.x, whole.weight, np.int32(2), np.int32(5))
     assert programs_built(lambda: _sweep(algorithm, state, part)) == 0
+
+
+BAYESIAN = {
+    "gibbs": Gibbs(10, 10, 2),
+    "gibbs of partitions": PartitionGibbs(num_warmup=10, num_draws=10, num_chains=2),
+    "cavi": CAVI(num_draws=10),
+    "nuts": NUTS(10, 10, 2),
+    "svi": SVI(num_steps=10, num_draws=10),
+}
+
+
+@pytest.mark.parametrize("name", BAYESIAN)
+def test_bayesian_engines(name):
+    def fit(X, key=KEY, concentration=1.0, scale=2.0, weight=None):
+        prior = NormalInverseGamma(shape=scale)
+        mixture = Mixture(SphericalGaussian(prior=prior), 2, Dirichlet(concentration))
+        BAYESIAN[name].run(key, mixture, X, sample_weight=weight)
+
+    fit(X)
+    again = {
+        "the same": lambda: fit(X),
+        "key": lambda: fit(X, OTHER_KEY),
+        "rows": lambda: fit(FEWER),
+        "concentration": lambda: fit(X, concentration=2.5),
+        "prior": lambda: fit(X, scale=3.0),
+    }
+    if name != "gibbs of partitions":  # there a weight of two is another row
+        again["weights"] = lambda: fit(X, weight=np.arange(260.0, dtype=np.float32))
+    assert {what: programs_built(call) for what, call in again.items()} == dict.fromkeys(again, 0)

@@ -20,8 +20,8 @@ from scipy import special, stats
 from bayesclust.engines import CAVI, Gibbs
 from bayesclust.mixture import Mixture
 from bayesclust.weights import Dirichlet
-from tests.calibration.test_geweke import PRIORS, slowly
-from tests.problems import FAMILIES, KEY
+from tests.calibration.test_geweke import PRIORS
+from tests.problems import FAMILIES, KEY, slowly
 
 N, D, K = 7, 2, 3
 CONCENTRATION = 1.5
@@ -136,7 +136,6 @@ def test_gibbs_has_the_posterior_of_all_labellings(name):
     assert np.abs(z_scores(sampled(name), exact(name))).max() < 4.5
 
 
-@pytest.mark.xfail(reason="components are permuted at random though their weights' prior differs")
 def test_weights_by_component():
     a = (4.0, 1.0, 0.5)
     found = z_scores(sampled("diag", a), exact("diag", concentration=a))
@@ -181,7 +180,7 @@ def test_the_evidence_is_the_mean_likelihood_under_the_prior(name):
         assert abs(found.mean() - wrong) > 6 * error
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", slowly(FAMILIES, {"tied"}))
 def test_the_variational_bound_is_below_the_evidence(name):
     draws = CAVI(num_draws=2, n_init=4).run(KEY, mixture(name), X)
     gap = evidence(X, name) - draws.stats["bound"][0, 0]
@@ -189,7 +188,7 @@ def test_the_variational_bound_is_below_the_evidence(name):
     assert 0 < gap < np.log(6) + 2.5
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", slowly(FAMILIES, {"full", "diag"}))
 def test_the_bound_is_short_of_the_evidence_by_the_relabellings_where_labels_are_sure(name):
     apart = np.concatenate([X[:4] * 0.3, X[:4] * 0.3 + 40.0])
     case = {"prior_change": {"strength": 1e-3}, "k": 2}
