@@ -33,6 +33,28 @@ def pytest_configure(config):
         jax.config.update("jax_disable_most_optimizations", True)
 
 
+QUICK_FAMILY = {
+    "test_em.py": "tied",
+    "test_cavi.py": "diag",
+    "test_conjugate.py": "diag",
+    "test_independent.py": "spherical",
+    "test_compilation.py": "spherical",
+}
+"""What a file tries of laws that hold for every family; "full" where it is not listed."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Leave other families to the long proofs: each costs a compilation of everything."""
+    families = {"full", "tied", "diag", "spherical"}
+    for item in items:
+        params = item.callspec.params if hasattr(item, "callspec") else {}
+        family = params.get("name", params.get("family"))
+        known = isinstance(family, str) and family in families
+        if known and family != QUICK_FAMILY.get(item.path.name, "full"):
+            item.add_marker(pytest.mark.slow)
+
+
 def _memory_maps() -> int:
     try:
         with open("/proc/self/maps") as maps:

@@ -83,6 +83,7 @@ def test_a_posterior_by_the_command_line(tmp_path):
     refused(["fit", GEYSER, "-k", "2", *other], "--uncertainty")
 
 
+@pytest.mark.slow
 def test_a_posterior_of_partitions_by_the_command_line(tmp_path):
     out = tmp_path / "out"
     options = ["-k", "2", "--standardize", "--uncertainty", "gibbs", "--draws", "50"]

@@ -38,9 +38,18 @@ def soft(scores: Array, block: Array) -> tuple[Array, Array]:
     """Softmax of the scores; the value is their log-sum-exp, the row's log density."""
     best = jnp.max(scores, axis=0)
     best = jnp.where(jnp.isfinite(best), best, 0)
-    mass = jnp.exp(scores - best)
-    total = jnp.sum(mass, axis=0)
+    mass = _mass(scores, best)
+    total = jnp.maximum(jnp.sum(mass, axis=0), jnp.finfo(mass.dtype).tiny)
     return mass * (1.0 / total), best + jnp.log(total)
+
+
+def _mass(scores: Array, best: Array) -> Array:
+    """``exp(scores - best)``, never above one.
+
+    A compiler may compute scores twice and round them differently, which for a row very far from
+    all components is the difference between one and infinity, or nought: its sum needs a floor.
+    """
+    return jnp.exp(jnp.minimum(scores - best, 0))
 
 
 def drawn(key: Key) -> Assign:
@@ -49,13 +58,15 @@ def drawn(key: Key) -> Assign:
     def assign(scores: Array, block: Array) -> tuple[Array, Array]:
         k = scores.shape[0]
         best = jnp.max(scores, axis=0)
-        mass = jnp.exp(scores - jnp.where(jnp.isfinite(best), best, 0))
+        mass = _mass(scores, jnp.where(jnp.isfinite(best), best, 0))
         reached = _running_sum(mass)
         u = jax.random.uniform(jax.random.fold_in(key, block), best.shape, scores.dtype)
         # The first component whose running sum exceeds u times the whole; never one of no mass.
         label = jnp.sum((u * reached[-1] >= reached[:-1]).astype(jnp.int32), axis=0)
         index = jnp.arange(k, dtype=jnp.int32)[:, None]
-        return (index == label).astype(scores.dtype), best + jnp.log(reached[-1])
+        return (index == label).astype(scores.dtype), best + jnp.log(
+            jnp.maximum(reached[-1], jnp.finfo(mass.dtype).tiny)
+        )
 
     return assign
 

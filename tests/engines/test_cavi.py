@@ -22,7 +22,7 @@ from bayesclust.families import (
 from bayesclust.mixture import Mixture
 from bayesclust.weights import Dirichlet
 from tests.families.test_conjugate import PRIORS
-from tests.problems import FAMILIES, KEY, blobs, packed, plain, random_params, slowly
+from tests.problems import FAMILIES, KEY, blobs, packed, plain, random_params
 
 K, D = 3, 2
 X = blobs(200, D, K, separation=2.0)[0]
@@ -108,6 +108,7 @@ def test_one_component_has_the_exact_evidence(double_precision):
     np.testing.assert_allclose(draws.stats["bound"][0, 0], evidence, rtol=1e-10)
 
 
+@pytest.mark.slow
 def test_draws_have_the_moments_of_the_posterior(double_precision):
     mixture = Mixture(FAMILIES["full"](prior=PRIORS["full"]), K, Dirichlet(0.5))
     engine = CAVI(num_draws=4000)
@@ -122,7 +123,7 @@ def test_draws_have_the_moments_of_the_posterior(double_precision):
     np.testing.assert_allclose(np.exp(draws.log_weights[0]).mean(0), share / share.sum(), atol=0.01)
 
 
-@pytest.mark.parametrize("name", slowly(FAMILIES, {"tied"}))
+@pytest.mark.parametrize("name", FAMILIES)
 def test_mini_batches_come_to_the_same_posterior(name):
     rows = blobs(1000, D, K, separation=5.0)[0]
     mixture = Mixture(FAMILIES[name](prior=PRIORS[name]), K)
@@ -160,6 +161,7 @@ def test_blends_move_natural_parameters_in_a_line(double_precision):
             np.testing.assert_allclose(a, b, rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_weight_two_is_the_row_twice():
     mixture = Mixture(FAMILIES["full"](prior=PRIORS["full"]), K)
     start = Given(random_params("full", K, D), np.log(np.full(K, 1 / K)))

@@ -15,7 +15,7 @@ from bayesclust.datasets import load_old_faithful
 from bayesclust.engines import EM, Given, KMeansStart, RandomResponsibilities, SeededStart
 from bayesclust.mixture import Mixture
 from bayesclust.weights import Dirichlet
-from tests.problems import FAMILIES, KEY, blobs, covariances, plain, random_params, slowly
+from tests.problems import FAMILIES, KEY, blobs, covariances, plain, random_params
 
 FAITHFUL = load_old_faithful().to_numpy()
 STARTS = {
@@ -292,7 +292,7 @@ def test_given_parameters_are_completed_by_the_other_start():
     )
 
 
-@pytest.mark.parametrize("name", slowly(FAMILIES, {"tied"}))
+@pytest.mark.parametrize("name", FAMILIES)
 def test_large_data_on_all_cores_give_what_one_program_gives(name, monkeypatch):
     X, _ = blobs(1500, 2, 3, separation=2.0)
     mixture, engine = Mixture(FAMILIES[name](), 3), EM(n_init=2, max_iter=40)

@@ -53,6 +53,7 @@ def test_mcmc_runs_it_with_the_same_draws_by_every_method(vectorized):
     assert np.isfinite(fields["log_posterior"]).all()
 
 
+@pytest.mark.slow
 def test_it_has_the_distribution_of_the_engine(vectorized):
     samples = vectorized.get_extra_fields()
     own = Gibbs(100, 300, 2).run(KEY, MIXTURE, X).stats["log_likelihood"]
@@ -75,6 +76,7 @@ def test_it_goes_on_where_it_stopped():
     np.testing.assert_array_equal(whole, both)
 
 
+@pytest.mark.slow
 def test_a_larger_program_moves_the_rest_by_nuts():
     """Rows are shifted by an unknown offset, which only NUTS knows of."""
     mixture = Mixture(DiagonalGaussian(prior=PRIOR), K, Dirichlet(2.0))
@@ -99,6 +101,7 @@ def test_a_larger_program_moves_the_rest_by_nuts():
     np.testing.assert_allclose(near, [-0.5, 3.5], atol=0.5)
 
 
+@pytest.mark.slow
 def test_keys_of_all_shapes_start_chains():
     kernel = GibbsKernel(MIXTURE)
     single = kernel.init(KEY, 0, None, (X,), {})

@@ -122,6 +122,7 @@ def test_how_sweeps_are_divided_among_programs_changes_nothing(monkeypatch):
     assert_same(run(), whole)
 
 
+@pytest.mark.slow
 def test_blocks_of_rows_change_nothing_but_the_random_numbers(together, monkeypatch):
     monkeypatch.setattr(partition_gibbs, "floats_per_row", lambda k, d: 10**6)
     many, _ = blobs(1200, 2, 3, separation=1.5)
@@ -219,6 +220,7 @@ HOSTILE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float32", pytest.param("float64", marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     "what", [pytest.param(w, marks=[pytest.mark.slow][i == 0 :]) for i, w in enumerate(HOSTILE)]

@@ -18,7 +18,7 @@ from bayesclust.mixture import Mixture
 from bayesclust.weights import Dirichlet
 from tests.families.test_independent import PRIORS as INDEPENDENT
 from tests.families.test_independent import learnt
-from tests.problems import FAMILIES, KEY, blobs
+from tests.problems import FAMILIES, KEY, blobs, slowly
 
 K, D = 2, 2
 X = blobs(40, D, K)[0]
@@ -45,7 +45,7 @@ def forms():
     return [(n, f) for n in FAMILIES for f in ("conjugate", "independent", "hierarchical")]
 
 
-@pytest.mark.parametrize("name, form", forms())
+@pytest.mark.parametrize("name, form", slowly(forms(), {("full", "hierarchical")}))
 def test_the_program_has_the_density_of_the_mixture(name, form, double_precision):
     """Up to the Jacobian of the sites, which shows as the same gap at any weights and rows."""
     mixture = mixture_of(name, form)
@@ -74,7 +74,7 @@ def test_the_program_has_the_density_of_the_mixture(name, form, double_precision
         np.testing.assert_allclose([*gaps[0], *gaps[1]], 0, atol=1e-8)
 
 
-@pytest.mark.parametrize("form", ["conjugate", "hierarchical"])
+@pytest.mark.parametrize("form", slowly(["conjugate", "hierarchical"], {"hierarchical"}))
 def test_the_jacobian_of_covariance_sites_is_that_of_their_map(form, double_precision):
     mixture = mixture_of("full", form)
     lower = jnp.tril_indices(D)
@@ -148,8 +148,12 @@ def own_model(X):
 
 @pytest.mark.parametrize(
     "engine",
-    [NUTS(50, 50, 2, model=own_model), SVI(num_steps=1000, num_draws=100, model=own_model)],
-    ids=["nuts", "svi"],
+    [
+        pytest.param(NUTS(50, 50, 2, model=own_model), id="nuts"),
+        pytest.param(
+            SVI(num_steps=1000, num_draws=100, model=own_model), id="svi", marks=pytest.mark.slow
+        ),
+    ],
 )
 def test_a_model_of_the_users_own_gets_the_same_answer(engine):
     z = np.arange(60) % K
@@ -194,6 +198,7 @@ def test_rows_of_weight_two_are_rows_twice(double_precision):
     np.testing.assert_allclose(weighed, twice, rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_ctrl_c_keeps_the_steps_so_far():
     def stop(done, total):
         if done >= 500:
@@ -206,6 +211,7 @@ def test_ctrl_c_keeps_the_steps_so_far():
     assert np.isfinite(draws.log_weights).all()
 
 
+@pytest.mark.slow
 def test_nuts_goes_on_from_a_checkpoint_to_the_same_draws(tmp_path, monkeypatch):
     monkeypatch.setattr(chains, "CHUNK", 20)
     engine = NUTS(20, 40, 2, checkpoint=str(tmp_path / "run.ckpt"))

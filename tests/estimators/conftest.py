@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from bayesclust import GaussianMixture, KMeans, MiniBatchKMeans
-from tests.problems import blobs
+from tests.problems import blobs, slowly
 
 MAKERS: dict[str, Any] = {
     "kmeans": lambda k=3, **kw: KMeans(k, random_state=0, **kw),
@@ -17,7 +17,7 @@ MAKERS: dict[str, Any] = {
 }
 
 
-@pytest.fixture(params=list(MAKERS))
+@pytest.fixture(params=slowly(MAKERS, {"kmeans", "mixture"}))
 def make(request: Any) -> Any:
     """A constructor ``make(k, **settings)`` of every estimator."""
     return MAKERS[request.param]

@@ -101,6 +101,7 @@ def test_every_family(family):
     assert len(set(zip(model.labels_.tolist(), Z.tolist(), strict=True))) == 3
 
 
+@pytest.mark.slow
 def test_old_faithful_agrees_with_maximum_likelihood():
     frame = load_old_faithful()
     model = BayesianMixture(2, engine=ENGINE, standardize=True, random_state=0).fit(frame)

@@ -13,9 +13,10 @@ from tests.problems import blobs
 
 DRAWN: dict[str, Any] = {"uncertainty": "bootstrap", "num_draws": 4}
 
-ESTIMATORS = [KMeans(n_clusters=3), MiniBatchKMeans(n_clusters=3), GaussianMixture()]
+ESTIMATORS = [KMeans(n_clusters=3), GaussianMixture()]
 
 VARIANTS = [
+    MiniBatchKMeans(n_clusters=3),
     KMeans(n_clusters=3, standardize=True),
     KMeans(n_clusters=3, **DRAWN),
     GaussianMixture(n_components=2, standardize=True),

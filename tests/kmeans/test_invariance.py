@@ -6,7 +6,7 @@ import pytest
 
 from bayesclust import kmeans
 from bayesclust.kmeans import MiniBatchState, minibatch
-from tests.problems import KEY, blobs, packed
+from tests.problems import KEY, blobs, packed, slowly
 
 Z = np.arange(300) % 3
 X = np.array([[0, 0], [12, 0], [0, 12]])[Z] + np.random.default_rng(0).normal(size=(300, 2))
@@ -44,7 +44,7 @@ def test_a_scale_changes_no_label(dtype, scale):
 
 
 @pytest.mark.parametrize("init", [kmeans.greedy, SEEDS.astype(np.float32)])
-@pytest.mark.parametrize("n", [300, 60_000])
+@pytest.mark.parametrize("n", slowly([300, 60_000], {60_000}))
 def test_tight_clusters_very_far_apart_get_the_right_labels_in_float32(n, init):
     # Two pairs a million standard deviations from each other, each pair 6 apart.
     rng = np.random.default_rng(0)
@@ -92,7 +92,7 @@ def test_weight_two_is_the_row_twice():
     np.testing.assert_array_equal(found.counts, again.counts)
 
 
-@pytest.mark.parametrize("seeding", [kmeans.greedy, kmeans.random_rows])
+@pytest.mark.parametrize("seeding", slowly([kmeans.greedy, kmeans.random_rows], {kmeans.greedy}))
 def test_the_best_of_several_starts_is_kept(seeding):
     hard, _ = blobs(300, 2, 12, separation=4.0)
     found = kmeans.fit(KEY, hard, 12, init=seeding, n_init=8)

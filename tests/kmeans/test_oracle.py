@@ -100,8 +100,7 @@ def test_standard_units_are_the_clustering_of_standardised_columns():
     np.testing.assert_allclose(found.centers, units.outward(theirs.cluster_centers_), rtol=1e-12)
 
 
-@pytest.mark.parametrize("n_init", [1, 3])
-@pytest.mark.parametrize("init", ["given", "greedy"])
+@pytest.mark.parametrize(("n_init", "init"), [(1, "given"), (3, "greedy")])
 def test_large_data_on_all_cores_give_what_one_program_gives(init, n_init, monkeypatch):
     with jax.enable_x64():
         X = blobs(1500, 2, 5, separation=2.0)[0]

@@ -23,7 +23,7 @@ from bayesclust.engines import (
 from bayesclust.families import FullGaussian, NormalInverseGamma, SphericalGaussian
 from bayesclust.mixture import Mixture
 from bayesclust.weights import Dirichlet
-from tests.problems import FAMILIES, KEY, algorithm_at, blobs, packed
+from tests.problems import FAMILIES, KEY, algorithm_at, blobs, packed, slowly
 
 TRACING = "/jax/core/compile/jaxpr_trace_duration"
 COMPILING = "/jax/core/compile/backend_compile_duration"
@@ -168,7 +168,7 @@ BAYESIAN = {
 }
 
 
-@pytest.mark.parametrize("name", BAYESIAN)
+@pytest.mark.parametrize("name", slowly(BAYESIAN, {"gibbs", "cavi"}))
 def test_bayesian_engines(name):
     def fit(X, key=KEY, concentration=1.0, scale=2.0, weight=None):
         prior = NormalInverseGamma(shape=scale)

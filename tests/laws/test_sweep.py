@@ -143,6 +143,7 @@ print(json.dumps([
 """
 
 
+@pytest.mark.slow
 def test_several_devices_give_what_one_gives():
     def fitted_on(devices):
         done = subprocess.run(

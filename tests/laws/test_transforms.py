@@ -8,7 +8,7 @@ import pytest
 from bayesclust import kmeans
 from bayesclust.engines import EM, Bootstrap, Lloyd, SeededStart
 from bayesclust.mixture import Mixture
-from tests.problems import FAMILIES, KEY, assert_close, blobs, random_params
+from tests.problems import FAMILIES, KEY, assert_close, blobs, random_params, slowly
 
 N, K, D = 120, 3, 2
 KEYS = jax.random.split(KEY, 3)
@@ -34,7 +34,7 @@ FITS = {"kmeans": found_by_kmeans, "em": found_by_em}
 JITTED = {name: jax.jit(call) for name, call in FITS.items()}
 
 
-@pytest.fixture(params=FITS)
+@pytest.fixture(params=slowly(FITS, {"em"}))
 def fits(request):
     """A fit, and the same jitted by the user, in double precision."""
     with jax.enable_x64():

@@ -78,6 +78,7 @@ def against(nuts, prior, weights):
     return z_scores(found(SHORT[0], "diag", prior, weights), nuts)
 
 
+@pytest.mark.slow
 def test_gibbs_is_nuts(nuts):
     scores = against(nuts, LEARNT, 1.5)
     assert {"log_likelihood", "log_posterior", "log_prior_rate"} <= {n for n, _ in scores}

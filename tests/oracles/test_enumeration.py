@@ -21,7 +21,7 @@ from bayesclust.engines import CAVI, Gibbs
 from bayesclust.mixture import Mixture
 from bayesclust.weights import Dirichlet
 from tests.calibration.test_geweke import PRIORS
-from tests.problems import FAMILIES, KEY, slowly
+from tests.problems import FAMILIES, KEY
 
 N, D, K = 7, 2, 3
 CONCENTRATION = 1.5
@@ -131,7 +131,7 @@ def z_scores(found, truth):
     return (found.mean(axis=0) - truth) / error
 
 
-@pytest.mark.parametrize("name", slowly(FAMILIES, {"full", "diag"}))
+@pytest.mark.parametrize("name", FAMILIES)
 def test_gibbs_has_the_posterior_of_all_labellings(name):
     assert np.abs(z_scores(sampled(name), exact(name))).max() < 4.5
 
@@ -167,7 +167,8 @@ def likelihoods(model, X, key, draws):
     return jax.lax.map(one, jax.random.split(key, draws), batch_size=10_000)
 
 
-@pytest.mark.parametrize("name", slowly(FAMILIES, {"full", "diag"}))
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FAMILIES)
 def test_the_evidence_is_the_mean_likelihood_under_the_prior(name):
     """A second way to the oracle's own number, through the library's prior and density."""
     few = X[2:5]
@@ -180,7 +181,7 @@ def test_the_evidence_is_the_mean_likelihood_under_the_prior(name):
         assert abs(found.mean() - wrong) > 6 * error
 
 
-@pytest.mark.parametrize("name", slowly(FAMILIES, {"tied"}))
+@pytest.mark.parametrize("name", FAMILIES)
 def test_the_variational_bound_is_below_the_evidence(name):
     draws = CAVI(num_draws=2, n_init=4).run(KEY, mixture(name), X)
     gap = evidence(X, name) - draws.stats["bound"][0, 0]
@@ -188,7 +189,8 @@ def test_the_variational_bound_is_below_the_evidence(name):
     assert 0 < gap < np.log(6) + 2.5
 
 
-@pytest.mark.parametrize("name", slowly(FAMILIES, {"full", "diag"}))
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FAMILIES)
 def test_the_bound_is_short_of_the_evidence_by_the_relabellings_where_labels_are_sure(name):
     apart = np.concatenate([X[:4] * 0.3, X[:4] * 0.3 + 40.0])
     case = {"prior_change": {"strength": 1e-3}, "k": 2}

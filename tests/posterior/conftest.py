@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from bayesclust import GaussianMixture, KMeans, MiniBatchKMeans
-from tests.problems import blobs
+from tests.problems import blobs, slowly
 
 DRAWS = 8
 SETTINGS: dict[str, Any] = {"random_state": 0}
@@ -38,15 +38,25 @@ def frame(X: np.ndarray) -> pd.DataFrame:
 
 @pytest.fixture(scope="session")
 def models(frame: pd.DataFrame) -> dict[str, Any]:
-    """Every kind of fit, to be read only."""
-    return {name: model.fit(frame) for name, model in MODELS.items()}
+    """Every kind of fit, to be read only; made when first asked for."""
+
+    class Fits(dict[str, Any]):
+        def __missing__(self, name: str) -> Any:
+            self[name] = MODELS[name].fit(frame)
+            return self[name]
+
+    return Fits()
 
 
-@pytest.fixture(params=list(MODELS))
+@pytest.fixture(params=slowly(MODELS, {"kmeans", "mixture-drawn", "standardized"}))
 def model(request: Any, models: dict[str, Any]) -> Any:
     return models[request.param]
 
 
-@pytest.fixture(params=[name for name in MODELS if "drawn" in name or name == "standardized"])
+@pytest.fixture(
+    params=slowly(
+        [name for name in MODELS if "drawn" in name or name == "standardized"], {"mixture-drawn"}
+    )
+)
 def drawn(request: Any, models: dict[str, Any]) -> Any:
     return models[request.param]
