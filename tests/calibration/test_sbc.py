@@ -29,7 +29,7 @@ from bayesclust.engines.record import label_free
 from bayesclust.mixture import Mixture
 from bayesclust.weights import Dirichlet, Gamma
 from tests.calibration.test_geweke import INDEPENDENT, PRIORS, prior_draw
-from tests.problems import FAMILIES, slowly
+from tests.problems import FAMILIES
 
 K, D, N = 2, 2, 40
 DRAWS, WARMUP = 199, 200
@@ -164,6 +164,7 @@ LEARNT = INDEPENDENT["spherical", "learnt"]
 EVERY = {(name, "conjugate"): prior for name, prior in PRIORS.items()} | INDEPENDENT
 
 
+@pytest.mark.slow
 def test_gibbs_is_calibrated():
     found = by_gibbs(mixture("spherical", LEARNT))
     assert {"concentration", "log_prior_rate", "occupied", "together"} <= set(found)
@@ -176,7 +177,8 @@ FAULTS = {
 }
 
 
-@pytest.mark.parametrize("fault", slowly(FAULTS, {"a hyperprior counted twice"}))
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", FAULTS)
 def test_a_wrong_prior_is_caught(fault):
     kernel = mixture("spherical", dataclasses.replace(LEARNT, **FAULTS[fault]))
     assert min(by_gibbs(mixture("spherical", LEARNT), kernel).values()) < 0

@@ -123,6 +123,7 @@ def test_draws_have_the_moments_of_the_posterior(double_precision):
     np.testing.assert_allclose(np.exp(draws.log_weights[0]).mean(0), share / share.sum(), atol=0.01)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FAMILIES)
 def test_mini_batches_come_to_the_same_posterior(name):
     rows = blobs(1000, D, K, separation=5.0)[0]

@@ -83,6 +83,7 @@ def test_labels_are_permuted():
     assert len(np.unique(order.reshape(-1, 3), axis=0)) == 6
 
 
+@pytest.mark.slow
 def test_weights_count_repetitions_and_zero_is_absence():
     weight = np.arange(96) % 3
     posterior = []

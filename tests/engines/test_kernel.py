@@ -42,6 +42,7 @@ def vectorized():
     return run("vectorized")
 
 
+@pytest.mark.slow
 def test_mcmc_runs_it_with_the_same_draws_by_every_method(vectorized):
     runs = (vectorized, run("sequential"))
     one, other = (m.get_samples(group_by_chain=True) for m in runs)

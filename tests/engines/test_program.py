@@ -198,7 +198,6 @@ def test_rows_of_weight_two_are_rows_twice(double_precision):
     np.testing.assert_allclose(weighed, twice, rtol=1e-12)
 
 
-@pytest.mark.slow
 def test_ctrl_c_keeps_the_steps_so_far():
     def stop(done, total):
         if done >= 500:

@@ -217,6 +217,7 @@ def test_zarr_round_trip(fitted, tmp_path):
     xr.testing.assert_identical(again.load(), fitted.posterior_)
 
 
+@pytest.mark.slow
 def test_bad_alignment_is_warned_of_at_fit():
     """Two clusters above one another: sorting by the first feature tears them apart."""
     with pytest.warns(UserWarning, match="not parameters of clusters"):

@@ -13,10 +13,11 @@ from tests.problems import blobs
 
 DRAWN: dict[str, Any] = {"uncertainty": "bootstrap", "num_draws": 4}
 
-ESTIMATORS = [KMeans(n_clusters=3), GaussianMixture()]
+ESTIMATORS = [KMeans(n_clusters=3)]
 
 VARIANTS = [
     MiniBatchKMeans(n_clusters=3),
+    GaussianMixture(),
     KMeans(n_clusters=3, standardize=True),
     KMeans(n_clusters=3, **DRAWN),
     GaussianMixture(n_components=2, standardize=True),

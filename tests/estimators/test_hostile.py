@@ -406,6 +406,7 @@ def test_one_feature(make: Any, X: np.ndarray, settings: Any) -> None:
     assert_finite(model, rows)
 
 
+@pytest.mark.slow
 def test_more_features_than_rows(make: Any) -> None:
     rows, z = blobs(12, 20, 2, separation=3.0)
     model = make(2).fit(rows)

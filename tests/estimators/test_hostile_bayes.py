@@ -195,6 +195,7 @@ def test_scale(make: Any, scale: float) -> None:
     np.testing.assert_allclose(scaled.predict_proba(rows), plain.predict_proba(X), atol=0.01)
 
 
+@pytest.mark.slow
 def test_rows_of_weight_zero_are_absent(make: Any, X: np.ndarray) -> None:
     rows = np.concatenate([[[1e6, -1e6]], X])
     weight = np.r_[0.0, np.ones(60)]

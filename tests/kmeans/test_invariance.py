@@ -187,6 +187,7 @@ def test_centres_are_running_means_of_the_rows_they_served():
             np.testing.assert_allclose(state.centers, sums / counts[:, None], rtol=1e-10)
 
 
+@pytest.mark.slow
 def test_mini_batches_converge_to_the_clustering_of_all_rows():
     rng = np.random.default_rng(0)
     state = MiniBatchState.start(jax.numpy.asarray(X[[0, 0, 0]].astype(np.float32)))

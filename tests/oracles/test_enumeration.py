@@ -181,6 +181,7 @@ def test_the_evidence_is_the_mean_likelihood_under_the_prior(name):
         assert abs(found.mean() - wrong) > 6 * error
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FAMILIES)
 def test_the_variational_bound_is_below_the_evidence(name):
     draws = CAVI(num_draws=2, n_init=4).run(KEY, mixture(name), X)

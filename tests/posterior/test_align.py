@@ -64,6 +64,7 @@ def test_ids_follow_those_of_the_old_fit(fits: dict[int, Any], order: list[int])
     np.testing.assert_array_equal(found.predict(X), old.predict(X))
 
 
+@pytest.mark.slow
 def test_a_refit_to_other_rows_keeps_its_ids() -> None:
     old = GaussianMixture(4, random_state=0).fit(X)
     fresh = CORNERS[::-1][Z] + np.random.default_rng(1).normal(size=(80, 2))

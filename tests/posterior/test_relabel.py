@@ -220,6 +220,7 @@ def test_order_breaks_ties_by_the_next_number() -> None:
     np.testing.assert_array_equal(other.point.params["mean"][0, 0, :, 1], [2, 3])
 
 
+@pytest.mark.slow
 def test_an_order_that_cuts_across_the_clusters_is_not_trusted() -> None:
     rng = np.random.default_rng(0)
     X = TWO[np.arange(60) % 2] + rng.normal(size=(60, 2))
