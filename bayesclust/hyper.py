@@ -18,6 +18,7 @@ import numpy as np
 
 from bayesclust._pytree import pytree
 from bayesclust._typing import Array, Key
+from bayesclust.core.gamma import gamma
 from bayesclust.core.linalg import cholesky, inverse_lower, matmul
 
 
@@ -92,7 +93,7 @@ class Gamma:
         """One draw, of the shape of the parameters."""
         shape = jnp.broadcast_shapes(jnp.shape(self.shape), jnp.shape(self.rate))
         a = jnp.broadcast_to(jnp.asarray(self.shape, dtype), shape)
-        return jax.random.gamma(key, a) / self.rate
+        return gamma(key, a) / self.rate
 
 
 @final
@@ -157,7 +158,7 @@ def bartlett(key: Key, df: Any, lead: tuple[int, ...], d: int, dtype: Any) -> Ar
     """
     key_diagonal, key_below = jax.random.split(key)
     shape = 0.5 * (jnp.asarray(df, dtype)[..., None] - jnp.arange(d, dtype=dtype))
-    chi = jnp.sqrt(2 * jax.random.gamma(key_diagonal, jnp.broadcast_to(shape, (*lead, d))))
+    chi = jnp.sqrt(2 * gamma(key_diagonal, jnp.broadcast_to(shape, (*lead, d))))
     below = jnp.tril(jax.random.normal(key_below, (*lead, d, d), dtype), -1)
     return below + chi[..., None] * jnp.eye(d, dtype=dtype)
 

@@ -23,6 +23,7 @@ import jax.numpy as jnp
 
 from bayesclust._pytree import pytree
 from bayesclust._typing import Array, Key
+from bayesclust.core.gamma import gamma
 from bayesclust.core.linalg import cholesky, inverse_lower, matmul
 from bayesclust.families.gaussian import LOG_2PI
 from bayesclust.families.prior import (
@@ -321,7 +322,7 @@ class NormalInverseGamma(ConjugatePrior):
     def draw(self, key: Key) -> tuple[Array, Array]:
         key_var, key_mean = jax.random.split(key)
         shape = jnp.broadcast_to(self._by_rate(self.shape), self.rate.shape)
-        var = self.rate / jax.random.gamma(key_var, shape)
+        var = self.rate / gamma(key_var, shape)
         noise = jax.random.normal(key_mean, self.mean.shape, self.mean.dtype)
         return self.mean + noise * jnp.sqrt(wide(var) / jnp.asarray(self.strength)[:, None]), var
 

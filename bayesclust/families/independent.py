@@ -22,6 +22,7 @@ import jax.numpy as jnp
 
 from bayesclust._pytree import pytree
 from bayesclust._typing import Array, Key
+from bayesclust.core.gamma import gamma
 from bayesclust.core.linalg import cholesky, inverse_lower, matmul
 from bayesclust.families.conjugate import (
     covariance_sites,
@@ -301,7 +302,7 @@ class IndependentNormalGamma(Prior):
         mean = center + jnp.sqrt(var) * jax.random.normal(key_mean, center.shape, center.dtype)
         rate = state.get("prior_rate", self._fixed)
         shape, total = self._scatter(seen, mean, rate)
-        spread = total / jax.random.gamma(key_var, shape)
+        spread = total / gamma(key_var, shape)
         if not isinstance(self.rate, Gamma):
             return mean, spread, state
         moved = Gamma(
@@ -339,7 +340,7 @@ class IndependentNormalGamma(Prior):
             state = {"prior_rate": rate}
         lead = (k,) if kind == "sphere" else (k, center.shape[0])
         shape = jnp.broadcast_to(jnp.asarray(self.shape, center.dtype), lead)
-        var = rate / jax.random.gamma(key_var, shape)
+        var = rate / gamma(key_var, shape)
         return center + jnp.sqrt(self.var) * noise, var, state
 
     @override

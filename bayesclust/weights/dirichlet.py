@@ -16,6 +16,7 @@ import jax.numpy as jnp
 
 from bayesclust._pytree import pytree
 from bayesclust._typing import Array, Key
+from bayesclust.core.gamma import log_gamma
 from bayesclust.core.simplex import log_normalize
 from bayesclust.hyper import Gamma
 from bayesclust.weights.base import WeightPrior
@@ -146,4 +147,4 @@ class Dirichlet(WeightPrior):
 
 def _dirichlet(key: Key, concentration: Array) -> Array:
     """Log weights from a Dirichlet; in logs, since small concentrations underflow otherwise."""
-    return log_normalize(jax.random.loggamma(key, concentration))
+    return log_normalize(log_gamma(key, concentration))

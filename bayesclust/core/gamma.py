@@ -1,0 +1,53 @@
+"""Gamma draws, all lanes at once: a fraction of the program of `jax.random.gamma` and its time.
+
+References
+----------
+G. Marsaglia and W. W. Tsang (2000), A simple method for generating gamma variables, ACM Trans.
+    Math. Softw. 26, 363-372.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from bayesclust._typing import Array, Key
+
+
+def log_gamma(key: Key, shape: Array) -> Array:
+    """Logs of standard gamma draws, which do not underflow for small shapes.
+
+    Parameters
+    ----------
+    key : PRNG key
+    shape : array
+        Positive shape parameters, one draw each.
+    """
+    key_tries, key_boost = jax.random.split(key)
+    # A shape below one is drawn at one more (their section 6).
+    small = shape < 1
+    d = jnp.where(small, shape + 1, shape) - 1 / 3
+    c = 1 / jnp.sqrt(9 * d)
+
+    def attempt(state: Any) -> Any:
+        i, found, done = state
+        key_x, key_u = jax.random.split(jax.random.fold_in(key_tries, i))
+        x = jax.random.normal(key_x, shape.shape, shape.dtype)
+        log_u = -jax.random.exponential(key_u, shape.shape, shape.dtype)
+        root = 1 + c * x
+        cube = jnp.where(root > 0, root, 1) ** 3
+        taken = (root > 0) & (log_u < 0.5 * x * x + d * (1 - cube + jnp.log(cube)))
+        return i + 1, jnp.where(taken & ~done, cube, found), done | taken
+
+    begin = (jnp.int32(0), jnp.ones_like(shape), jnp.zeros(shape.shape, bool))
+    _, found, _ = lax.while_loop(lambda state: ~jnp.all(state[2]), attempt, begin)
+    boost = jax.random.exponential(key_boost, shape.shape, shape.dtype) / shape
+    return jnp.log(d * found) - jnp.where(small, boost, 0)
+
+
+def gamma(key: Key, shape: Array) -> Array:
+    """Standard gamma draws, see `log_gamma`."""
+    return jnp.exp(log_gamma(key, shape))
