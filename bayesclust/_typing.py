@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 Array: TypeAlias = jax.Array
-HostArray: TypeAlias = np.ndarray
+AnyArray: TypeAlias = jax.Array | np.ndarray
 Key: TypeAlias = jax.Array
 Params: TypeAlias = dict[str, Any]
 """Parameters of all components: name -> array, e.g. ``mean (k, d)``, ``cov (k, d, d)``."""
 
-__all__ = ["Array", "ArrayLike", "HostArray", "Key", "Params"]
+__all__ = ["AnyArray", "Array", "ArrayLike", "Key", "Params"]

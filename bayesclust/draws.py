@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bayesclust._pytree import pytree
-from bayesclust._typing import Array, Params
+from bayesclust._typing import AnyArray, Params
 
 
 @pytree
@@ -27,10 +27,10 @@ class Draws:
     """
 
     params: Params
-    log_weights: Array
-    stats: dict[str, Array]
-    trace: Array
-    flags: dict[str, Array]
+    log_weights: AnyArray
+    stats: dict[str, AnyArray]
+    trace: AnyArray
+    flags: dict[str, AnyArray]
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -151,15 +151,10 @@ def inverse_lower(factor: Array) -> Array:
     if d > 2:
         eye = jnp.broadcast_to(jnp.eye(d, dtype=factor.dtype), factor.shape)
         return jax.scipy.linalg.solve_triangular(factor, eye, lower=True)
-    columns: list[list[Array]] = [[None] * d for _ in range(d)]  # type: ignore[list-item]
-    zero = jnp.zeros_like(factor[..., 0, 0])
-    for j in range(d):
-        for i in range(d):
-            if i < j:
-                columns[i][j] = zero
-            elif i == j:
-                columns[i][j] = 1.0 / factor[..., i, i]
-            else:
-                s = sum(factor[..., i, p] * columns[p][j] for p in range(j, i))
-                columns[i][j] = -s / factor[..., i, i]
-    return jnp.stack([jnp.stack(row, -1) for row in columns], -2)
+    first = 1.0 / factor[..., 0, 0]
+    if d == 1:
+        return first[..., None, None]
+    last, zero = 1.0 / factor[..., 1, 1], jnp.zeros_like(first)
+    below = -(factor[..., 1, 0] * first) / factor[..., 1, 1]
+    rows = [jnp.stack([first, zero], -1), jnp.stack([below, last], -1)]
+    return jnp.stack(rows, -2)

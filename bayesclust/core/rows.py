@@ -179,7 +179,7 @@ def cores() -> int:
     """Cores this process may use."""
     try:
         return len(os.sched_getaffinity(0))
-    except AttributeError:  # pragma: no cover - not Linux
+    except AttributeError:  # only Linux tells
         return os.cpu_count() or 1
 
 

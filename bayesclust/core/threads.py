@@ -25,7 +25,7 @@ def run(calls: Sequence[Callable[[], Any]]) -> list[Any]:
     """
     import os
 
-    x64 = bool(jax.config.jax_enable_x64)  # type: ignore[attr-defined]
+    x64 = bool(jax.config.jax_enable_x64)  # type: ignore[attr-defined]  # set when JAX is imported
 
     def there(call: Callable[[], Any]) -> Any:
         with jax.enable_x64(x64):

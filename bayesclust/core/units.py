@@ -17,13 +17,14 @@ class Units(NamedTuple):
     Attributes
     ----------
     shift, scale : (d,) ndarrays
+        Inside a program: arrays of it.
     second : (d,) ndarray or None
         Mean squared deviation of the data's columns from `shift`, in the user's units, where
         it is known: so that rows need be read for it only once.
     """
 
-    shift: np.ndarray
-    scale: np.ndarray
+    shift: Any
+    scale: Any
     second: np.ndarray | None = None
 
     def variance(self, X: np.ndarray, sample_weight: np.ndarray | None) -> np.ndarray:

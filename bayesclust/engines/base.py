@@ -173,7 +173,7 @@ def pose(X: Any, sample_weight: Any, units: Units | None, floats_per_row: int) -
         rows = pack((X - shift) / scale, weight, block=block)
         sd = jnp.sqrt(variance) / scale
         spread = jnp.where(sd > 0, sd, 1.0)
-        units = Units(shift, jnp.broadcast_to(scale, (d,)))  # type: ignore[arg-type]
+        units = Units(shift, jnp.broadcast_to(scale, (d,)))
         return Problem(rows, units, spread, jnp.sum(weight), n, d, X.dtype)
     X = np.asarray(X)
     units = units or natural_units(X, sample_weight)

@@ -160,7 +160,7 @@ class Bootstrap(Engine):
             params={name: lay(v) for name, v in params.items()},
             log_weights=lay(log_weights),
             stats=stats,
-            trace=np.zeros((0, 0)),  # type: ignore[arg-type]
+            trace=np.zeros((0, 0)),
             flags={name: lay(v) for name, v in fitted.flags.items()},
         )
 

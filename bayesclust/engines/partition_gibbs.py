@@ -340,9 +340,9 @@ class PartitionGibbs(Engine):
         return Draws(
             params=params,
             log_weights=log_weights,
-            stats=stats,  # type: ignore[arg-type]
-            trace=np.zeros((0, 0)),  # type: ignore[arg-type]
-            flags={"interrupted": np.full(log_weights.shape[:2], interrupted)},  # type: ignore[dict-item]
+            stats=stats,
+            trace=np.zeros((0, 0)),
+            flags={"interrupted": np.full(log_weights.shape[:2], interrupted)},
         )
 
 

@@ -161,7 +161,7 @@ def lay_out(
     return Draws(
         params=params,
         log_weights=log_weights,
-        stats=stats,  # type: ignore[arg-type]
+        stats=stats,
         trace=np.zeros((0, 0)) if trace is None else trace,
-        flags={n: np.full(shape, v) for n, v in flags.items()},  # type: ignore[dict-item]
+        flags={n: np.full(shape, v) for n, v in flags.items()},
     )

@@ -51,7 +51,8 @@ class Posed:
         if self.own:
             return [], []
         weights = self.mixture.weights.begin(self.mixture.k, self.problem.dtype)
-        return list(weights), list(self.mixture.family.begin())  # type: ignore[attr-defined]
+        family: Any = self.mixture.family  # conditional: `engines.base.check` saw to it
+        return list(weights), list(family.begin())
 
     @property
     def sites(self) -> list[str]:

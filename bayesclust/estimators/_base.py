@@ -6,7 +6,7 @@ import functools
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import jax
 import narwhals.stable.v2 as nw
@@ -51,7 +51,7 @@ def whole[F: Callable[..., Any]](fit: F) -> F:
             vars(self).update(before)
             raise
 
-    return wrapped  # type: ignore[return-value]
+    return cast(F, wrapped)
 
 
 class Clusterer(BaseEstimator):

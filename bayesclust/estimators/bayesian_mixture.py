@@ -312,8 +312,8 @@ def _most_probable(draws: Draws) -> Draws:
 
     return Draws(
         params={n: pick(v) for n, v in draws.params.items()},
-        log_weights=pick(draws.log_weights),  # type: ignore[arg-type]
-        stats={n: pick(v) for n, v in draws.stats.items()},  # type: ignore[dict-item]
+        log_weights=pick(draws.log_weights),
+        stats={n: pick(v) for n, v in draws.stats.items()},
         trace=draws.trace,
         flags={},
     )

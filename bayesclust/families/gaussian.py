@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import dataclasses
 import math
 from typing import Any, ClassVar, Self, override
 
@@ -54,14 +55,16 @@ class GaussianFamily(ConjugateFamily):
         return next(name for name in self.dims if name != "mean")
 
     def _with(self, prior: Any) -> Self:
-        return type(self)(self.ridge, self.spread, prior)  # type: ignore[call-arg]
+        family: Any = self  # each family is a dataclass; this base is none
+        return dataclasses.replace(family, prior=prior)
 
     def _floor(self, mean: Array) -> Array:
         return self.ridge * jnp.square(jnp.broadcast_to(self.spread, mean.shape[-1:]))
 
     @override
     def scaled_to(self, spread: Array) -> Self:
-        return type(self)(self.ridge, spread, self.prior)  # type: ignore[call-arg]
+        family: Any = self
+        return dataclasses.replace(family, spread=spread)
 
     @override
     def informed(self, k: int) -> Self:

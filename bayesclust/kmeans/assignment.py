@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from bayesclust._pytree import pytree
-from bayesclust._typing import Array
+from bayesclust._typing import AnyArray, Array
 from bayesclust.core.assign import winner
 from bayesclust.core.linalg import half_squared_distance
 from bayesclust.core.loop import over_parts
@@ -37,7 +37,7 @@ class Assigned:
         Weighted sum of squared distances, by differences.
     """
 
-    labels: Array
+    labels: AnyArray
     counts: Array
     inertia: Array
 
@@ -89,7 +89,7 @@ def merge(assigned: list[Assigned], parts: list[Rows]) -> Assigned:
         ]
     )
     return Assigned(
-        labels,  # type: ignore[arg-type]
+        labels,
         sum(a.counts for a in assigned[1:]) + assigned[0].counts,
         sum(a.inertia for a in assigned[1:]) + assigned[0].inertia,
     )

@@ -245,7 +245,7 @@ def permute(draws: Draws, family: Family, permutation: np.ndarray) -> Draws:
     }
     return Draws(
         params=params,
-        log_weights=reorder(draws.log_weights, 2),  # type: ignore[arg-type]
+        log_weights=reorder(draws.log_weights, 2),
         stats=draws.stats,
         trace=draws.trace,
         flags=draws.flags,

@@ -148,8 +148,8 @@ def _draws(family: Any, params: xr.Dataset, stats: xr.Dataset, search: Any) -> D
     trace = np.zeros((0, 0)) if search is None else np.asarray(search["objective_trace"])
     return Draws(
         params={n: np.asarray(params[n]) for n in family.dims},
-        log_weights=log_weights,  # type: ignore[arg-type]
+        log_weights=log_weights,
         stats={n: v for n, v in values.items() if n not in FLAGS},
-        trace=trace,  # type: ignore[arg-type]
+        trace=trace,
         flags=flags,
     )
