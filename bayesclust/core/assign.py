@@ -39,7 +39,7 @@ def soft(scores: Array, block: Array) -> tuple[Array, Array]:
     best = jnp.max(scores, axis=0)
     best = jnp.where(jnp.isfinite(best), best, 0)
     mass = _mass(scores, best)
-    total = jnp.maximum(jnp.sum(mass, axis=0), jnp.finfo(mass.dtype).tiny)
+    total = _floored(jnp.sum(mass, axis=0))
     return mass * (1.0 / total), best + jnp.log(total)
 
 
@@ -47,9 +47,14 @@ def _mass(scores: Array, best: Array) -> Array:
     """``exp(scores - best)``, never above one.
 
     A compiler may compute scores twice and round them differently, which for a row very far from
-    all components is the difference between one and infinity, or nought: its sum needs a floor.
+    all components is the difference between one and infinity, or nought: see `_floored`.
     """
     return jnp.exp(jnp.minimum(scores - best, 0))
+
+
+def _floored(total: Array) -> Array:
+    """A sum of `_mass` that can be divided by."""
+    return jnp.maximum(total, jnp.finfo(total.dtype).tiny)
 
 
 def drawn(key: Key) -> Assign:
@@ -64,9 +69,7 @@ def drawn(key: Key) -> Assign:
         # The first component whose running sum exceeds u times the whole; never one of no mass.
         label = jnp.sum((u * reached[-1] >= reached[:-1]).astype(jnp.int32), axis=0)
         index = jnp.arange(k, dtype=jnp.int32)[:, None]
-        return (index == label).astype(scores.dtype), best + jnp.log(
-            jnp.maximum(reached[-1], jnp.finfo(mass.dtype).tiny)
-        )
+        return (index == label).astype(scores.dtype), best + jnp.log(_floored(reached[-1]))
 
     return assign
 

@@ -25,6 +25,11 @@ def log_gamma(key: Key, shape: Array) -> Array:
     key : PRNG key
     shape : array
         Positive shape parameters, one draw each.
+
+    Returns
+    -------
+    array
+        Of the same shape and dtype.
     """
     key_tries, key_boost = jax.random.split(key)
     # A shape below one is drawn at one more (their section 6).

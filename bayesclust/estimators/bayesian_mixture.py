@@ -18,7 +18,13 @@ from bayesclust.draws import Draws
 from bayesclust.engines.base import Engine, check
 from bayesclust.engines.record import described, informed_prior
 from bayesclust.estimators import _names
-from bayesclust.estimators._base import PACKAGE, Clusterer, warn_unconverged, whole
+from bayesclust.estimators._base import (
+    PACKAGE,
+    Clusterer,
+    warn_interrupted,
+    warn_unconverged,
+    whole,
+)
 from bayesclust.families import ConditionalFamily, Prior
 from bayesclust.mixture import Mixture
 from bayesclust.posterior import membership
@@ -145,12 +151,7 @@ class BayesianMixture(DensityMixin, Clusterer):
         if getattr(self, "_progress", None) is not None:
             extra["progress"] = self._progress
         draws = engine.run(self._key(), mixture, rows, sample_weight=weight, units=units, **extra)
-        if np.any(draws.flags.get("interrupted", False)):
-            warnings.warn(
-                f"interrupted: {draws.shape[1]} draws of each of {draws.shape[0]} chains are kept",
-                UserWarning,
-                skip_file_prefixes=(PACKAGE,),
-            )
+        warn_interrupted(draws)
         if not np.all(draws.flags.get("converged", True)):
             warn_unconverged(
                 f"{type(engine).__name__} stopped before its bound converged: let it run longer "

@@ -23,7 +23,7 @@ from bayesclust.families import (
 )
 from bayesclust.weights import Dirichlet
 from tests.estimators import test_hostile as hostile
-from tests.estimators.test_hostile import BAD_ROWS, BAD_WEIGHTS, assert_unfitted, blobs, clear
+from tests.estimators.test_hostile import assert_unfitted, blobs, clear
 from tests.problems import slowly
 
 SHORT = Gibbs(20, 20, 2)
@@ -58,22 +58,9 @@ def X() -> np.ndarray:
     return clear()
 
 
-@pytest.mark.parametrize("case", BAD_ROWS)
-def test_bad_rows(make: Any, case: str) -> None:
-    rows, message = BAD_ROWS[case]
-    model = make()
-    with pytest.raises((ValueError, TypeError), match=message):
-        model.fit(rows())
-    assert_unfitted(model)
-
-
-@pytest.mark.parametrize("case", sorted(set(BAD_WEIGHTS) - {"too few positive"}))
-def test_bad_weights(make: Any, X: np.ndarray, case: str) -> None:
-    weights, message = BAD_WEIGHTS[case]
-    model = make()
-    with pytest.raises(ValueError, match=message):
-        model.fit(X, sample_weight=weights(len(X)))
-    assert_unfitted(model)
+# What is refused of the others is refused of these.
+test_bad_rows = hostile.test_bad_rows
+test_bad_weights = hostile.test_bad_weights
 
 
 def test_weights_of_partitions_must_be_whole(X: np.ndarray) -> None:

@@ -21,17 +21,6 @@ PRIORS = {"full": WISHART, "tied": WISHART, "diag": COLUMNS, "spherical": SPHERE
 RNG = np.random.default_rng(0)
 
 
-@pytest.fixture(autouse=True)
-def double_precision():
-    with jax.enable_x64():
-        yield
-
-
-@pytest.fixture(params=FAMILIES)
-def name(request):
-    return request.param
-
-
 def summary_of(family, X, resp):
     rows = packed(X, block=len(X))
     params = family.located(jnp.asarray(RNG.normal(size=(K, D))))

@@ -33,17 +33,6 @@ DIMS = [1, 2, 3, 4, 5, 8]
 RNG = np.random.default_rng(0)
 
 
-@pytest.fixture(autouse=True)
-def double_precision():
-    with jax.enable_x64():
-        yield
-
-
-@pytest.fixture(params=FAMILIES)
-def name(request):
-    return request.param
-
-
 def prepared_and_scores(name, params, X):
     family = FAMILIES[name]()
     prepared = family.prepare(params)

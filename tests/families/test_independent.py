@@ -32,17 +32,6 @@ HYPER = {
 RNG = np.random.default_rng(0)
 
 
-@pytest.fixture(autouse=True)
-def double_precision():
-    with jax.enable_x64():
-        yield
-
-
-@pytest.fixture(params=FAMILIES)
-def name(request):
-    return request.param
-
-
 def learnt(name):
     """The prior with a hyperprior on its scale."""
     field = "scale" if name in ("full", "tied") else "rate"
