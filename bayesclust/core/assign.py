@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from bayesclust._typing import Array, Key
+from bayesclust.core.uniform import uniform
 
 Assign = Callable[[Array, Array], tuple[Array, Array]]
 
@@ -65,7 +66,7 @@ def drawn(key: Key) -> Assign:
         best = jnp.max(scores, axis=0)
         mass = _mass(scores, jnp.where(jnp.isfinite(best), best, 0))
         reached = _running_sum(mass)
-        u = jax.random.uniform(jax.random.fold_in(key, block), best.shape, scores.dtype)
+        u = uniform(jax.random.fold_in(key, block), best.shape, scores.dtype)
         # The first component whose running sum exceeds u times the whole; never one of no mass.
         label = jnp.sum((u * reached[-1] >= reached[:-1]).astype(jnp.int32), axis=0)
         index = jnp.arange(k, dtype=jnp.int32)[:, None]

@@ -183,24 +183,14 @@ def pose(X: Any, sample_weight: Any, units: Units | None, floats_per_row: int) -
     return Problem(rows, units, column_spread(variance, units, X.dtype), total, n, d, X.dtype)
 
 
-def outward(mixture: Mixture, fitted: Fitted, units: Units, lead: int) -> tuple[Params, Any]:
-    """Parameters behind `lead` axes of draws, from the fit's units to the user's.
+def outward(mixture: Mixture, fitted: Fitted, units: Units) -> tuple[Params, Any]:
+    """Parameters, maybe behind axes of draws, from the fit's units to the user's.
 
     On the host they come back in double precision, which an offset as large as the data needs.
     """
-    params: Params = fitted.params
-    convert: Any = mixture.family.in_units
-    if not traced(fitted.params):
-        params = {name: np.asarray(v, np.float64) for name, v in jax.device_get(params).items()}
-        shape = next(iter(params.values())).shape[:lead]
-        flat = {n: v.reshape(-1, *v.shape[lead:]) for n, v in params.items()}
-        count = int(np.prod(shape, dtype=int))
-        each = [
-            convert({n: v[i] for n, v in flat.items()}, units.shift, units.scale)
-            for i in range(count)
-        ]
-        params = {n: np.stack([e[n] for e in each]).reshape(params[n].shape) for n in params}
-        return params, np.asarray(jax.device_get(fitted.log_weights), np.float64)
-    for _ in range(lead):
-        convert = jax.vmap(convert, in_axes=(0, None, None))
-    return convert(params, units.shift, units.scale), fitted.log_weights
+    params, log_weights = fitted.params, fitted.log_weights
+    if not traced(params):
+        params, log_weights = jax.tree.map(
+            lambda v: np.asarray(v, np.float64), jax.device_get((params, log_weights))
+        )
+    return mixture.family.in_units(params, units.shift, units.scale), log_weights

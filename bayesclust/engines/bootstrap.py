@@ -20,8 +20,10 @@ import numpy as np
 from bayesclust._pytree import pytree, static
 from bayesclust._typing import Key
 from bayesclust.core import threads
+from bayesclust.core.gamma import gamma
 from bayesclust.core.loop import restarts
 from bayesclust.core.rows import Rows, cores
+from bayesclust.core.uniform import uniform
 from bayesclust.core.units import Units
 from bayesclust.draws import Draws
 from bayesclust.engines.base import Engine, Fitted, PointEngine, Problem, outward, pose
@@ -143,7 +145,7 @@ class Bootstrap(Engine):
     def _lay_out(self, mixture: Mixture, results: list[Fitted], problem: Problem) -> Draws:
         units = problem.units
         fitted: Fitted = jax.tree.map(lambda *v: np.concatenate(v), *results)
-        params, log_weights = outward(mixture, fitted, units, 1)
+        params, log_weights = outward(mixture, fitted, units)
         chains = CHAINS if self.num_draws % CHAINS == 0 else 1
 
         def lay(v: np.ndarray) -> np.ndarray:
@@ -182,11 +184,11 @@ def _refit_many(
 ) -> Fitted:
     def refit(key: Key) -> Fitted:
         if whole:
-            draw = jax.random.exponential(key, rows.weight.shape, rows.dtype) * rows.weight
+            draw = -jnp.log1p(-uniform(key, rows.weight.shape, rows.dtype)) * rows.weight
         else:
             positive = rows.weight > 0
             shape = jnp.where(positive, rows.weight, 1)
-            draw = jnp.where(positive, jax.random.gamma(key, shape, dtype=rows.dtype), 0)
+            draw = jnp.where(positive, gamma(key, shape), 0)
         draw = draw * (jnp.sum(rows.weight) / jnp.sum(draw))
         return base.refit(mixture, dataclasses.replace(rows, weight=draw), params, log_weights)
 

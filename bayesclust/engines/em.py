@@ -195,7 +195,7 @@ class EM(PointEngine):
             model = dataclasses.replace(mixture, family=family)
         state, objectives, traces = self._fit(key, model, problem, start)
         fitted = finish(model, state, problem.weight)
-        params, log_weights = outward(model, fitted, problem.units, 0)
+        params, log_weights = outward(model, fitted, problem.units)
         # Densities are per unit of the user's scale, and so are the objectives.
         stretch = problem.log_scale
         stats = dict(fitted.stats)

@@ -329,7 +329,7 @@ class PartitionGibbs(Engine):
     def _lay_out(
         self, mixture: Mixture, found: Fitted, problem: Problem, interrupted: bool
     ) -> Draws:
-        params, log_weights = outward(mixture, found, problem.units, 2)
+        params, log_weights = outward(mixture, found, problem.units)
         stats = {name: np.asarray(v, np.float64) for name, v in found.stats.items()}
         square = _square_unit(problem.units)
         stats["inertia"] = stats["inertia"] * square

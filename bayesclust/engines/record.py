@@ -152,7 +152,7 @@ def lay_out(
 ) -> Draws:
     """Records ``(c, s, ..)`` as `Draws` in the user's units; flags hold for every draw."""
     fitted = Fitted(found.params, found.log_weights, found.stats, {})
-    params, log_weights = outward(mixture, fitted, problem.units, 2)
+    params, log_weights = outward(mixture, fitted, problem.units)
     stats = {n: np.asarray(v, np.float64) for n, v in found.stats.items()}
     shift = problem.weight * problem.log_scale
     for name in ("log_likelihood", "log_posterior"):

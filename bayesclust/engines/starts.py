@@ -17,6 +17,7 @@ from bayesclust.core.linalg import half_squared_distance
 from bayesclust.core.loop import over_parts
 from bayesclust.core.rows import Rows, spread
 from bayesclust.core.sweep import sweep
+from bayesclust.core.uniform import uniform
 from bayesclust.kmeans.assignment import DIRECT_WORK
 from bayesclust.kmeans.lloyd import LloydStep, total_square
 from bayesclust.kmeans.restarts import Plan, best_start, best_start_driven, seed_program
@@ -175,7 +176,7 @@ def _from_random(key: Key, mixture: Mixture, rows: Rows, constants: Any) -> tupl
     prepared = mixture.family.prepare(reference)
 
     def shares(scores: Array, block: Array) -> tuple[Array, Array]:
-        u = jax.random.uniform(jax.random.fold_in(key, block), scores.shape, scores.dtype)
+        u = uniform(jax.random.fold_in(key, block), scores.shape, scores.dtype)
         return u / jnp.sum(u, axis=0), jnp.zeros(scores.shape[1], scores.dtype)
 
     (stats, counts), _ = sweep(

@@ -99,7 +99,10 @@ class Family(abc.ABC):
 
     @abc.abstractmethod
     def in_units(self, params: Params, shift: Array, scale: Array) -> Params:
-        """Parameters of ``x * scale + shift`` if these are the parameters of ``x``."""
+        """Parameters of ``x * scale + shift`` if these are the parameters of ``x``.
+
+        They may lie behind axes of draws.
+        """
 
     @abc.abstractmethod
     def n_parameters(self, k: int, d: int) -> int:

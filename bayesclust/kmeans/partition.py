@@ -27,6 +27,7 @@ from bayesclust.core import assign
 from bayesclust.core.linalg import half_squared_distance, matmul, outer_sum, tally
 from bayesclust.core.rows import Rows
 from bayesclust.core.sweep import add_up, sweep
+from bayesclust.core.uniform import uniform
 
 
 @pytree
@@ -91,7 +92,7 @@ def visit(key: Key, temperature: Array, rows: Rows, labels: Array, partition: Pa
     k, d = partition.mean.shape
     index = jnp.arange(k, dtype=labels.dtype)
     x = jnp.moveaxis(rows.x, -1, 1).reshape(-1, d)
-    u = jax.random.uniform(key, (x.shape[0],), rows.dtype)
+    u = uniform(key, (x.shape[0],), rows.dtype)
 
     def turn(carry: Any, row: Any) -> Any:
         x, weight, label, u = row

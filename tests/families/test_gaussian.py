@@ -168,6 +168,9 @@ def test_units_round_trip_and_change_of_variables(name, d):
     scale = np.full(d, 4.0) if name == "spherical" else RNG.uniform(0.1, 9, d)
     outer = family.in_units(params, shift, scale)
     assert_close(family.in_units(outer, -shift / scale, 1 / scale), params, 1e-11)
+    draws = {n: np.stack([[v, 2 * v, v]]) for n, v in params.items()}  # (1, 3, ..)
+    behind = {n: v[0, 0] for n, v in family.in_units(draws, shift, scale).items()}
+    assert_close(behind, outer, 1e-12)
     X = 3 * RNG.normal(size=(10, d))
     np.testing.assert_allclose(
         family.log_prob(outer, X * scale + shift),
