@@ -107,27 +107,16 @@ class SVI(Engine):
         begin: dict[str, Any],
         progress: Progress | None,
     ) -> Draws:
-        from numpyro import infer, optim
-
-        make = self.guide or infer.autoguide.AutoMultivariateNormal
-        initial = infer.init_to_value(values=begin)
-        automatic = isinstance(make, type) and issubclass(make, infer.autoguide.AutoGuide)
-        guide = make(posed.program, init_loc_fn=initial) if automatic else make(posed.program)
-        svi = infer.SVI(
-            posed.program,
-            guide,
-            optim.Adam(lambda i: self.step_size * DECAY ** (i / self.num_steps)),
-            infer.Trace_ELBO(num_particles=self.num_particles),
-        )
-        fit = _Fit(posed.program, tuple(posed.sites), self, svi)
-        state = svi.init(key, *posed.args)
+        fit = _Fit(posed.program, tuple(posed.sites), self)
+        given = (key, begin, posed.args)
+        state = _begin(fit, given)
         losses: list[np.ndarray] = []
         stopped = False
         try:
             with shown(progress, "SVI steps") as watch:
                 for first in range(0, self.num_steps, CHUNK):
                     steps = min(CHUNK, self.num_steps - first)
-                    state, loss = _advance(fit, state, posed.args, steps)
+                    state, loss = _advance(fit, state, given, steps)
                     losses.append(np.asarray(loss))
                     if watch is not None:
                         watch(min(first + CHUNK, self.num_steps), self.num_steps)
@@ -136,7 +125,7 @@ class SVI(Engine):
                 raise
             stopped = True
         bound = -np.concatenate(losses)
-        sites = _draw(fit, key_draw, state, posed.args)
+        sites = _draw(fit, key_draw, state, given)
         if posed.own:
             sites["potential_energy"] = jnp.full((1, self.num_draws), -bound[-1])
         record = posed.record(sites)
@@ -146,33 +135,60 @@ class SVI(Engine):
 
 @dataclasses.dataclass(frozen=True)
 class _Fit:
-    """What programs of a fit depend on; `svi`, made of the rest, may be that of another fit."""
+    """What programs of a fit depend on."""
 
     program: Callable[..., Any]
     sites: tuple[str, ...]
     engine: SVI
-    svi: Any = dataclasses.field(compare=False)
 
+    def begin(self, given: Any) -> tuple[Any, Any]:
+        """NumPyro's `SVI` and its first state, from a key, values of sites and arguments.
 
-@functools.partial(jax.jit, static_argnames=("fit", "steps"))
-def _advance(fit: _Fit, state: Any, args: Any, steps: int) -> tuple[Any, Array]:
-    """State after so many steps, and minus the bound at each."""
-    return jax.lax.scan(lambda s, _: fit.svi.update(s, *args), state, length=steps)
+        Each program makes its own: a guide keeps values of the trace that it was set up in.
+        """
+        from numpyro import infer, optim
+
+        key, begin, args = given
+        engine = self.engine
+        make = engine.guide or infer.autoguide.AutoMultivariateNormal
+        initial = infer.init_to_value(values=begin)
+        automatic = isinstance(make, type) and issubclass(make, infer.autoguide.AutoGuide)
+        guide = make(self.program, init_loc_fn=initial) if automatic else make(self.program)
+        svi = infer.SVI(
+            self.program,
+            guide,
+            optim.Adam(lambda i: engine.step_size * DECAY ** (i / engine.num_steps)),
+            infer.Trace_ELBO(num_particles=engine.num_particles),
+        )
+        return svi, svi.init(key, *args)
 
 
 @functools.partial(jax.jit, static_argnames="fit")
-def _draw(fit: _Fit, key: Key, state: Any, args: Any) -> dict[str, Array]:
+def _begin(fit: _Fit, given: Any) -> Any:
+    return fit.begin(given)[1]
+
+
+@functools.partial(jax.jit, static_argnames=("fit", "steps"))
+def _advance(fit: _Fit, state: Any, given: Any, steps: int) -> tuple[Any, Array]:
+    """State after so many steps, and minus the bound at each."""
+    svi, _ = fit.begin(given)
+    return jax.lax.scan(lambda s, _: svi.update(s, *given[2]), state, length=steps)
+
+
+@functools.partial(jax.jit, static_argnames="fit")
+def _draw(fit: _Fit, key: Key, state: Any, given: Any) -> dict[str, Array]:
     """Sites ``(1, s, ..)`` drawn from the guide."""
     from numpyro import infer
 
+    svi, _ = fit.begin(given)
     predictive = infer.Predictive(
         fit.program,
-        guide=fit.svi.guide,
-        params=fit.svi.get_params(state),
+        guide=svi.guide,
+        params=svi.get_params(state),
         num_samples=fit.engine.num_draws,
         return_sites=fit.sites,
     )
-    return {name: value[None] for name, value in predictive(key, *args).items()}
+    return {name: value[None] for name, value in predictive(key, *given[2]).items()}
 
 
 def settled(bound: np.ndarray) -> bool:
