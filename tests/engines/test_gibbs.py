@@ -15,6 +15,7 @@ from bayesclust.engines import Gibbs, chains, gibbs
 from bayesclust.families import FullGaussian, NormalInverseWishart
 from bayesclust.mixture import Mixture
 from bayesclust.weights import Dirichlet, Gamma
+from tests.engines.laws import assert_an_interruption_keeps_draws, assert_same
 from tests.problems import FAMILIES, KEY, blobs, packed, plain
 
 X, Z = blobs(96, 2, 3, separation=8.0)
@@ -23,11 +24,6 @@ SHORT = Gibbs(num_warmup=60, num_draws=60, num_chains=2)
 
 def run(engine=SHORT, family="full", data=X, key=KEY, **settings):
     return engine.run(key, Mixture(FAMILIES[family](), 3), data, **settings)
-
-
-def assert_same(a, b, rtol=0.0):
-    for one, two in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
-        np.testing.assert_allclose(one, two, rtol=rtol)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -125,23 +121,7 @@ def test_an_unknown_concentration_is_drawn():
 
 
 def test_an_interruption_keeps_the_draws_so_far(monkeypatch):
-    monkeypatch.setattr(chains, "CHUNK", 20)
-
-    def stop(done, total):
-        assert total == 120
-        if done >= 100:
-            raise KeyboardInterrupt
-
-    draws = run(progress=stop)
-    assert draws.shape == (2, 40)
-    assert draws.flags["interrupted"].all()
-    assert_same(draws.params, jax.tree.map(lambda v: v[:, :40], run().params))
-
-    def stop_early(done, total):
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        run(progress=stop_early)
+    assert_an_interruption_keeps_draws(run, monkeypatch)
 
 
 KILLED = """

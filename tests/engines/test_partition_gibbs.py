@@ -11,6 +11,7 @@ from bayesclust.engines import chains, partition_gibbs
 from bayesclust.engines.partition_gibbs import PartitionGibbs
 from bayesclust.families import FullGaussian, SphericalGaussian
 from bayesclust.mixture import Mixture
+from tests.engines.laws import assert_an_interruption_keeps_draws, assert_same
 from tests.laws.test_compilation import programs_built
 from tests.problems import KEY, blobs, plain
 
@@ -33,11 +34,6 @@ def together(monkeypatch):
 
 def run(engine=SHORT, data=X, key=KEY, k=3, **settings):
     return engine.run(key, Mixture(SphericalGaussian(), k), data, **settings)
-
-
-def assert_same(a, b, rtol=0.0):
-    for one, two in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
-        np.testing.assert_allclose(one, two, rtol=rtol)
 
 
 def sizes(draws):
@@ -160,17 +156,7 @@ def test_parts_of_rows_are_refused():
 
 
 def test_an_interruption_keeps_the_draws_so_far(monkeypatch):
-    monkeypatch.setattr(chains, "CHUNK", 20)
-
-    def stop(done, total):
-        assert total == 120
-        if done >= 100:
-            raise KeyboardInterrupt
-
-    draws = run(progress=stop)
-    assert draws.shape == (2, 40)
-    assert draws.flags["interrupted"].all()
-    assert_same(draws.params, jax.tree.map(lambda v: v[:, :40], run().params))
+    assert_an_interruption_keeps_draws(run, monkeypatch)
 
 
 def test_another_fit_runs_the_same_program(form):
