@@ -10,22 +10,36 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from bayesclust._typing import Array, Key
 from bayesclust.core.uniform import uniform
 
 Assign = Callable[[Array, Array], tuple[Array, Array]]
 
+UNROLLED = 16
+"""Up to so many components are gone through one by one: each is one vector operation."""
+
 
 def winner(scores: Array) -> tuple[Array, Array]:
     """Index and value of the largest score per row; the lowest index wins ties.
 
-    Two plain reductions instead of `argmax`, which XLA runs one element at a time on CPU.
+    Plain comparisons instead of `argmax`, which XLA runs one element at a time on CPU. Barriers
+    keep what comes before and after, a product and sums over rows, from being computed once more
+    or one by one inside the comparisons.
     """
+    scores = lax.optimization_barrier(scores)
     k = scores.shape[0]
-    best = jnp.max(scores, axis=0)
-    index = jnp.arange(k, dtype=jnp.int32)[:, None]
-    return jnp.min(jnp.where(scores >= best, index, k), axis=0), best
+    if k <= UNROLLED:
+        best, index = scores[0], jnp.zeros(scores.shape[1:], jnp.int32)
+        for j in range(1, k):
+            better = scores[j] > best
+            best, index = jnp.where(better, scores[j], best), jnp.where(better, j, index)
+    else:
+        best = jnp.max(scores, axis=0)
+        every = jnp.arange(k, dtype=jnp.int32)[:, None]
+        index = jnp.min(jnp.where(scores >= best, every, k), axis=0)
+    return lax.optimization_barrier((index, best))
 
 
 def hard(scores: Array, block: Array) -> tuple[Array, Array]:
@@ -73,10 +87,6 @@ def drawn(key: Key) -> Assign:
         return (index == label).astype(scores.dtype), best + jnp.log(_floored(reached[-1]))
 
     return assign
-
-
-UNROLLED = 16
-"""Up to so many components a running sum is written out: each line is one vector operation."""
 
 
 def _running_sum(mass: Array) -> Array:

@@ -47,7 +47,7 @@ def tally(x: Array, weight: Array, label: Array, k: int) -> tuple[Array, Array]:
         return total[:, :-1], total[:, -1]
     index = jnp.arange(k, dtype=jnp.int32)[:, None]
     share = jnp.where(index == label, weight, 0)
-    return outer_sum(share, x), jnp.sum(share, axis=1)
+    return outer_sum(share, x), matmul(share, jnp.ones_like(weight))
 
 
 def half_squared_distance(x: Array, centers: Array, *, direct: bool) -> Array:

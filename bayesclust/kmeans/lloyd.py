@@ -16,7 +16,13 @@ import jax.numpy as jnp
 from bayesclust._pytree import pytree, static
 from bayesclust._typing import Array
 from bayesclust.core import assign
-from bayesclust.core.linalg import SCATTER, half_squared_distance, squared_distance, tally
+from bayesclust.core.linalg import (
+    SCATTER,
+    half_squared_distance,
+    matmul,
+    squared_distance,
+    tally,
+)
 from bayesclust.core.loop import Algorithm, record
 from bayesclust.core.rows import Rows, block_size
 from bayesclust.core.sweep import add_up, fold
@@ -124,7 +130,7 @@ class LloydStep(Algorithm):
         def block(x: Array, weight: Array, i: Array) -> Any:
             scores = -half_squared_distance(x, state.centers, direct=self.direct)
             label, value = assign.winner(scores)
-            return tally(x, weight, label, k), jnp.sum(weight * value)
+            return tally(x, weight, label, k), matmul(weight, value)
 
         return add_up(rows, block)
 
