@@ -20,6 +20,7 @@ from bayesclust._pytree import pytree
 from bayesclust._typing import Array, Key
 from bayesclust.core.gamma import gamma
 from bayesclust.core.linalg import cholesky, inverse_lower, matmul
+from bayesclust.core.random import normal
 
 
 def check_hyperparameters(owner: Any, size: int) -> None:
@@ -159,7 +160,7 @@ def bartlett(key: Key, df: Any, lead: tuple[int, ...], d: int, dtype: Any) -> Ar
     key_diagonal, key_below = jax.random.split(key)
     shape = 0.5 * (jnp.asarray(df, dtype)[..., None] - jnp.arange(d, dtype=dtype))
     chi = jnp.sqrt(2 * gamma(key_diagonal, jnp.broadcast_to(shape, (*lead, d))))
-    below = jnp.tril(jax.random.normal(key_below, (*lead, d, d), dtype), -1)
+    below = jnp.tril(normal(key_below, (*lead, d, d), dtype), -1)
     return below + chi[..., None] * jnp.eye(d, dtype=dtype)
 
 

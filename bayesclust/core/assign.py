@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from bayesclust._typing import Array, Key
-from bayesclust.core.uniform import uniform
+from bayesclust.core.random import uniform
 
 Assign = Callable[[Array, Array], tuple[Array, Array]]
 

@@ -8,6 +8,7 @@ G. Marsaglia and W. W. Tsang (2000), A simple method for generating gamma variab
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import jax
@@ -15,6 +16,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from bayesclust._typing import Array, Key
+from bayesclust.core.random import symmetric, to_normal
 
 
 def log_gamma(key: Key, shape: Array) -> Array:
@@ -31,7 +33,6 @@ def log_gamma(key: Key, shape: Array) -> Array:
     array
         Of the same shape and dtype.
     """
-    key_tries, key_boost = jax.random.split(key)
     # A shape below one is drawn at one more (their section 6).
     small = shape < 1
     d = jnp.where(small, shape + 1, shape) - 1 / 3
@@ -39,9 +40,9 @@ def log_gamma(key: Key, shape: Array) -> Array:
 
     def attempt(state: Any) -> Any:
         i, found, done = state
-        key_x, key_u = jax.random.split(jax.random.fold_in(key_tries, i))
-        x = jax.random.normal(key_x, shape.shape, shape.dtype)
-        log_u = -jax.random.exponential(key_u, shape.shape, shape.dtype)
+        # The first key is that of the boost.
+        u = symmetric(jax.random.fold_in(key, i + 1), (2, *shape.shape), shape.dtype)
+        x, log_u = to_normal(u[0]), jnp.log1p(u[1]) - math.log(2)
         root = 1 + c * x
         cube = jnp.where(root > 0, root, 1) ** 3
         taken = (root > 0) & (log_u < 0.5 * x * x + d * (1 - cube + jnp.log(cube)))
@@ -49,7 +50,8 @@ def log_gamma(key: Key, shape: Array) -> Array:
 
     begin = (jnp.int32(0), jnp.ones_like(shape), jnp.zeros(shape.shape, bool))
     _, found, _ = lax.while_loop(lambda state: ~jnp.all(state[2]), attempt, begin)
-    boost = jax.random.exponential(key_boost, shape.shape, shape.dtype) / shape
+    u = symmetric(jax.random.fold_in(key, 0), shape.shape, shape.dtype)
+    boost = (math.log(2) - jnp.log1p(u)) / shape
     return jnp.log(d * found) - jnp.where(small, boost, 0)
 
 

@@ -22,8 +22,8 @@ from bayesclust._typing import Key
 from bayesclust.core import threads
 from bayesclust.core.gamma import gamma
 from bayesclust.core.loop import restarts
+from bayesclust.core.random import uniform
 from bayesclust.core.rows import Rows, cores
-from bayesclust.core.uniform import uniform
 from bayesclust.core.units import Units
 from bayesclust.draws import Draws
 from bayesclust.engines.base import Engine, Fitted, PointEngine, Problem, outward, pose

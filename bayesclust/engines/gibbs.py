@@ -22,9 +22,9 @@ from bayesclust._pytree import pytree, static
 from bayesclust._typing import Array, Key, Params
 from bayesclust.core import assign
 from bayesclust.core import rows as rows_
+from bayesclust.core.random import random_order, uniform
 from bayesclust.core.rows import Rows
 from bayesclust.core.sweep import sweep
-from bayesclust.core.uniform import random_order
 from bayesclust.core.units import Units
 from bayesclust.draws import Draws
 from bayesclust.engines import chains
@@ -144,7 +144,7 @@ def _relabelling(key: Key, mixture: Mixture, log_weights: Array, state: dict[str
     order = random_order(key_order, mixture.k)
     prior = mixture.weights.log_prior
     gain = prior(jnp.take(log_weights, order), state) - prior(log_weights, state)
-    kept = -jax.random.exponential(key_take, dtype=gain.dtype) < gain
+    kept = jnp.log(uniform(key_take, (), gain.dtype)) < gain
     return jnp.where(kept, order, jnp.arange(mixture.k))
 
 

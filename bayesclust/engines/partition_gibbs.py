@@ -23,6 +23,8 @@ from jax import lax
 
 from bayesclust._pytree import pytree, static
 from bayesclust._typing import Array, Key
+from bayesclust.core.gamma import gamma
+from bayesclust.core.random import normal
 from bayesclust.core.rows import Rows
 from bayesclust.core.units import Units
 from bayesclust.draws import Draws
@@ -65,7 +67,7 @@ class Target:
 
     def draw(self, key: Key, sse: Array) -> Array:
         """Inverse temperature given a partition."""
-        draw = jax.random.gamma(key, self.shape, dtype=sse.dtype)
+        draw = gamma(key, jnp.asarray(self.shape, sse.dtype))
         return draw / (self.rate + sse)
 
 
@@ -147,7 +149,7 @@ def stand_for(state: PartitionState, draw_centers: bool) -> Fitted:
     var, log_weights = spheres(jnp, counts, state.temperature, mean.shape[1])
     share = counts / jnp.sum(counts)
     if draw_centers:
-        noise = jax.random.normal(jax.random.fold_in(_key_of(state), 1), mean.shape, mean.dtype)
+        noise = normal(jax.random.fold_in(_key_of(state), 1), mean.shape, mean.dtype)
         mean = mean + noise / jnp.sqrt(2 * state.temperature * counts)[:, None]
         var = jnp.full_like(counts, 0.5) / state.temperature
         log_weights = jnp.full_like(counts, -np.log(counts.shape[0]))

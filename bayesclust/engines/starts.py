@@ -15,9 +15,9 @@ from bayesclust.core import assign
 from bayesclust.core import rows as rows_
 from bayesclust.core.linalg import half_squared_distance
 from bayesclust.core.loop import over_parts
+from bayesclust.core.random import uniform
 from bayesclust.core.rows import Rows, spread
 from bayesclust.core.sweep import sweep
-from bayesclust.core.uniform import uniform
 from bayesclust.kmeans.assignment import DIRECT_WORK
 from bayesclust.kmeans.lloyd import LloydStep, total_square
 from bayesclust.kmeans.restarts import Plan, best_start, best_start_driven, seed_program

@@ -25,6 +25,7 @@ from bayesclust._pytree import pytree
 from bayesclust._typing import Array, Key
 from bayesclust.core.gamma import gamma
 from bayesclust.core.linalg import cholesky, inverse_lower, matmul
+from bayesclust.core.random import normal
 from bayesclust.families.gaussian import LOG_2PI
 from bayesclust.families.prior import (
     ConjugatePrior,
@@ -110,7 +111,7 @@ class NormalInverseWishart(ConjugatePrior):
     def draw(self, key: Key) -> tuple[Array, Array]:
         key_cov, key_mean = jax.random.split(key)
         cov, factor = inverse_wishart(key_cov, self.df, self.scale)
-        noise = jax.random.normal(key_mean, self.mean.shape, cov.dtype)
+        noise = normal(key_mean, self.mean.shape, cov.dtype)
         step = matmul(factor, noise[:, :, None])[..., 0]
         return self.mean + step / jnp.sqrt(jnp.asarray(self.strength))[:, None], cov
 
@@ -323,7 +324,7 @@ class NormalInverseGamma(ConjugatePrior):
         key_var, key_mean = jax.random.split(key)
         shape = jnp.broadcast_to(self._by_rate(self.shape), self.rate.shape)
         var = self.rate / gamma(key_var, shape)
-        noise = jax.random.normal(key_mean, self.mean.shape, self.mean.dtype)
+        noise = normal(key_mean, self.mean.shape, self.mean.dtype)
         return self.mean + noise * jnp.sqrt(wide(var) / jnp.asarray(self.strength)[:, None]), var
 
     @override

@@ -24,6 +24,7 @@ from bayesclust._pytree import pytree
 from bayesclust._typing import Array, Key
 from bayesclust.core.gamma import gamma
 from bayesclust.core.linalg import cholesky, inverse_lower, matmul
+from bayesclust.core.random import normal
 from bayesclust.families.conjugate import (
     covariance_sites,
     inverse_gamma_log_prob,
@@ -134,7 +135,7 @@ class IndependentNormalWishart(Prior):
     ) -> tuple[Array, Array, State]:
         key_mean, key_cov, key_scale = jax.random.split(key, 3)
         center, root = self._center(seen, spread)
-        noise = jax.random.normal(key_mean, center.shape, center.dtype)
+        noise = normal(key_mean, center.shape, center.dtype)
         mean = center + matmul(root, noise[:, :, None])[..., 0]
         scale = state.get("prior_scale", self._fixed)
         spread, _ = inverse_wishart(key_cov, *self._scatter(seen, mean, scale))
@@ -173,7 +174,7 @@ class IndependentNormalWishart(Prior):
     def from_prior(self, key: Key, k: int, kind: Kind) -> tuple[Array, Array, State]:
         key_mean, key_cov, key_scale = jax.random.split(key, 3)
         root = cholesky(jnp.asarray(self.cov))
-        noise = jax.random.normal(key_mean, (k, root.shape[0]), root.dtype)
+        noise = normal(key_mean, (k, root.shape[0]), root.dtype)
         state: State = {}
         scale = self.scale
         if isinstance(scale, Wishart):
@@ -299,7 +300,7 @@ class IndependentNormalGamma(Prior):
     ) -> tuple[Array, Array, State]:
         key_mean, key_var, key_rate = jax.random.split(key, 3)
         center, var = self._center(seen, spread)
-        mean = center + jnp.sqrt(var) * jax.random.normal(key_mean, center.shape, center.dtype)
+        mean = center + jnp.sqrt(var) * normal(key_mean, center.shape, center.dtype)
         rate = state.get("prior_rate", self._fixed)
         shape, total = self._scatter(seen, mean, rate)
         spread = total / gamma(key_var, shape)
@@ -332,7 +333,7 @@ class IndependentNormalGamma(Prior):
     def from_prior(self, key: Key, k: int, kind: Kind) -> tuple[Array, Array, State]:
         key_mean, key_var, key_rate = jax.random.split(key, 3)
         center = jnp.asarray(self.mean)
-        noise = jax.random.normal(key_mean, (k, center.shape[0]), center.dtype)
+        noise = normal(key_mean, (k, center.shape[0]), center.dtype)
         state: State = {}
         rate = self.rate
         if isinstance(rate, Gamma):

@@ -25,9 +25,9 @@ from bayesclust._pytree import pytree
 from bayesclust._typing import Array, Key
 from bayesclust.core import assign
 from bayesclust.core.linalg import half_squared_distance, matmul, outer_sum, tally
+from bayesclust.core.random import normal, uniform
 from bayesclust.core.rows import Rows
 from bayesclust.core.sweep import add_up, sweep
-from bayesclust.core.uniform import uniform
 
 
 @pytree
@@ -141,7 +141,7 @@ def propose(
     key_centers, key_labels, key_accept = jax.random.split(key, 3)
     k, d = partition.mean.shape
     n = jnp.sum(partition.counts)
-    noise = jax.random.normal(key_centers, (k, d), rows.dtype)
+    noise = normal(key_centers, (k, d), rows.dtype)
     centers = partition.mean + noise / jnp.sqrt(2 * temperature * partition.counts)[:, None]
 
     def score(x: Array) -> Array:
@@ -161,7 +161,7 @@ def propose(
     def remainder(counts: Array) -> Array:
         return jnp.sum(0.5 * d * jnp.log(counts) - tilt * counts)
 
-    u = jax.random.uniform(key_accept, (), rows.dtype)
+    u = uniform(key_accept, (), rows.dtype)
     accepted = jnp.log(u) < remainder(counts) - remainder(partition.counts)
     move = first / jnp.maximum(counts, 1)[:, None]
     sse = jnp.maximum(square - jnp.sum(first * move), 0)

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from bayesclust._pytree import pytree
 from bayesclust._typing import Array, Key
 from bayesclust.core.gamma import log_gamma
+from bayesclust.core.random import normal, uniform
 from bayesclust.core.simplex import log_normalize
 from bayesclust.hyper import Gamma
 from bayesclust.weights.base import WeightPrior
@@ -130,11 +131,11 @@ class Dirichlet(WeightPrior):
     def _walk(self, key: Key, log_weights: Array, current: Array) -> Array:
         """Metropolis-Hastings step of the concentration given the weights, on the log scale."""
         key_step, key_accept = jax.random.split(key)
-        proposed = current * jnp.exp(STEP * jax.random.normal(key_step, dtype=current.dtype))
+        proposed = current * jnp.exp(STEP * normal(key_step, (), current.dtype))
         ratio = self._log_joint(proposed, log_weights) - self._log_joint(current, log_weights)
         # The walk is on the log scale: its Jacobian.
         ratio = ratio + jnp.log(proposed) - jnp.log(current)
-        u = jax.random.uniform(key_accept, dtype=current.dtype)
+        u = uniform(key_accept, (), current.dtype)
         return jnp.where(jnp.log(u) < ratio, proposed, current)
 
     def _log_joint(self, a: Array, log_weights: Array) -> Array:

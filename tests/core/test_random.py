@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from bayesclust.core.uniform import random_order, threefry, uniform
+from bayesclust.core.random import normal, random_order, symmetric, threefry, uniform
 
 KEY = jax.random.key(0)
 PI = (0x243F6A88, 0x85A308D3, 0x13198A2E, 0x03707344)
@@ -49,6 +49,18 @@ def test_numbers_fill_the_precision():
     assert len(np.unique(scaled % 2**26)) > 990  # the lower word counts
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_normal_and_symmetric_numbers(dtype):
+    with jax.enable_x64(dtype == "float64"):
+        s = np.asarray(symmetric(KEY, (50_000,), jnp.dtype(dtype)))
+        x = np.asarray(normal(KEY, (50_000,), jnp.dtype(dtype)))
+    assert s.dtype == x.dtype == dtype
+    assert np.abs(s).max() < 1 and np.abs(s).min() > 0
+    assert stats.kstest(s, stats.uniform(-1, 2).cdf).pvalue > 1e-3
+    assert stats.kstest(x, "norm").pvalue > 1e-3
+    assert np.isfinite(x).all() and np.abs(x).max() > 3.5
+
+
 def test_lanes_of_a_batch_are_those_of_a_loop():
     keys = jax.random.split(KEY, 3)
     batch = jax.vmap(lambda key: uniform(key, (7,), jnp.float32))(keys)
@@ -71,6 +83,6 @@ def test_orders_are_equally_likely():
 
 def test_ties_still_give_an_order(monkeypatch):
     monkeypatch.setattr(
-        "bayesclust.core.uniform.uniform", lambda key, shape, dtype: jnp.zeros(shape, dtype)
+        "bayesclust.core.random.uniform", lambda key, shape, dtype: jnp.zeros(shape, dtype)
     )
     assert random_order(KEY, 5).tolist() == [0, 1, 2, 3, 4]

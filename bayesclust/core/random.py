@@ -1,0 +1,100 @@
+"""Random numbers of programs that need some in every sweep: Threefry with its rounds written out.
+
+`jax.random` rolls the rounds into a loop on a CPU. For a few numbers a loop compiles longer than
+the rounds do, and for many it runs several times longer: of a small Gibbs sweep these loops would
+be the larger part.
+
+References
+----------
+J. K. Salmon, M. A. Moraes, R. O. Dror and D. E. Shaw (2011), Parallel random numbers: as easy as
+    1, 2, 3, SC '11: Threefry-2x32 of 20 rounds.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from bayesclust._typing import Array, Key
+
+ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
+PARITY = 0x1BD11BDA
+
+
+def uniform(key: Key, shape: tuple[int, ...], dtype: Any) -> Array:
+    """Uniform numbers in [0, 1).
+
+    Parameters
+    ----------
+    key : PRNG key
+        Of any kind: the counters are hashed with its words.
+    shape : tuple of int
+        Of at most 2^32 numbers; the first of a longer row are those of a shorter one.
+    dtype : float32 or float64
+
+    Returns
+    -------
+    array
+        Multiples of 2^-24, or of 2^-53.
+    """
+    number, size = _integers(key, shape, dtype)
+    # Whoever compares a number with several others must not compute it as often.
+    return lax.optimization_barrier((number + size) * (0.5 / size))
+
+
+def symmetric(key: Key, shape: tuple[int, ...], dtype: Any) -> Array:
+    """Uniform numbers in (-1, 1), as likely as their negatives, never 0; see `uniform`."""
+    number, size = _integers(key, shape, dtype)
+    return lax.optimization_barrier((number + 0.5) * (1 / size))
+
+
+def normal(key: Key, shape: tuple[int, ...], dtype: Any) -> Array:
+    """Standard normal numbers; see `uniform`."""
+    return to_normal(symmetric(key, shape, dtype))
+
+
+def to_normal(u: Array) -> Array:
+    """Standard normal numbers from those of `symmetric`."""
+    return math.sqrt(2) * lax.erf_inv(u)
+
+
+def random_order(key: Key, k: int) -> Array:
+    """A random order ``(k,)`` of `k` things, each as likely: the ranks of uniform numbers.
+
+    All pairs are compared. `jax.random.permutation` sorts, and a sort leaves a CPU's compiled loop.
+    """
+    u = uniform(key, (k,), jnp.float32)
+    before = (u < u[:, None]) | ((u == u[:, None]) & jnp.tri(k, k=-1, dtype=bool))
+    return jnp.sum(before, axis=1, dtype=jnp.int32)
+
+
+def _integers(key: Key, shape: tuple[int, ...], dtype: Any) -> tuple[Array, float]:
+    """Whole numbers from -size to size - 1, each as likely, and the size."""
+    count = lax.iota(jnp.uint32, math.prod(shape)).reshape(shape)
+    # Longer keys than Threefry's are folded into two words.
+    words = jax.random.key_data(key).reshape(-1, 2)
+    key0, key1 = (lax.reduce_xor(words[:, i], (0,)) for i in range(2))
+    high, low = threefry(key0, key1, count, jnp.zeros_like(count))
+    # Signed integers become floats in one instruction.
+    upper = lax.bitcast_convert_type(high, jnp.int32)
+    if dtype == jnp.float64:
+        lower = lax.bitcast_convert_type(low >> 6, jnp.int32).astype(dtype)
+        return (upper >> 5).astype(dtype) * 2.0**26 + lower, 2.0**52
+    return (upper >> 8).astype(dtype), 2.0**23
+
+
+def threefry(key0: Array, key1: Array, x0: Array, x1: Array) -> tuple[Array, Array]:
+    """Threefry-2x32 of 20 rounds: two words hashed with a key of two (uint32, elementwise)."""
+    keys = (key0, key1, key0 ^ key1 ^ jnp.uint32(PARITY))
+    x0, x1 = x0 + keys[0], x1 + keys[1]
+    for i in range(5):
+        for turn in ROTATIONS[i % 2]:
+            x0 = x0 + x1
+            x1 = x0 ^ ((x1 << turn) | (x1 >> (32 - turn)))
+        x0 = x0 + keys[(i + 1) % 3]
+        x1 = x1 + keys[(i + 2) % 3] + jnp.uint32(i + 1)
+    return x0, x1
