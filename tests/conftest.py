@@ -39,6 +39,7 @@ QUICK_FAMILY = {
     "test_conjugate.py": "diag",
     "test_independent.py": "spherical",
     "test_compilation.py": "spherical",
+    "test_geweke.py": "spherical",
 }
 """What a file tries of laws that hold for every family; "full" where it is not listed."""
 

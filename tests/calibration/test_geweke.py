@@ -126,7 +126,7 @@ def test_the_sampler_keeps_the_prior(family):
     assert np.abs(z_scores(model, model)).max() < 4.5
 
 
-@pytest.mark.parametrize("family, form", slowly(INDEPENDENT, {("full", "learnt")}))
+@pytest.mark.parametrize("family, form", slowly(INDEPENDENT, {("spherical", "learnt")}))
 def test_the_sampler_keeps_independent_priors(family, form):
     prior = INDEPENDENT[family, form]
     model = Mixture(FAMILIES[family](prior=prior), K, WEIGHTS["fixed"])

@@ -117,7 +117,7 @@ def test_weights_of_rows_are_used():
     weight = np.repeat([1.0, 0.0], 60).astype("float32")
     kernel = GibbsKernel(MIXTURE)
     state = kernel.init(KEY, 0, None, (rows,), {"sample_weight": weight})
-    state = kernel.sample(state, (rows,), {"sample_weight": weight})
+    state = jax.jit(kernel.sample)(state, (rows,), {"sample_weight": weight})
     assert np.abs(state.z["mean"]).max() < 20
 
 

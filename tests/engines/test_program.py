@@ -41,6 +41,29 @@ def mixture_of(name, form):
     return Mixture(family, K, Dirichlet(Gamma(2.0, 1.0)))
 
 
+def prior_draw(mixture, key_params, key_weights):
+    """Parameters, hyperparameters, log weights and those of the weights, in one program."""
+
+    @jax.jit
+    def draw():
+        return (
+            *mixture.family.from_prior(key_params, K),
+            *mixture.weights.from_prior(key_weights, K, jnp.float64),
+        )
+
+    return draw()
+
+
+@jax.jit
+def theirs_and_ours(mixture, rows, values, draw):
+    """Log density of the program at values of its sites, and of the mixture at a draw."""
+    params, hyper, log_weights, state = draw
+    theirs, _ = log_density(program, (mixture, rows), {}, values)
+    ours = jnp.sum(mixture.log_density(params, log_weights, rows))
+    ours += jnp.sum(mixture.family.log_prior(params, hyper))
+    return theirs, ours + mixture.weights.log_prior(log_weights, state)
+
+
 def forms():
     return [(n, f) for n in FAMILIES for f in ("conjugate", "independent", "hierarchical")]
 
@@ -52,22 +75,18 @@ def test_the_program_has_the_density_of_the_mixture(name, form, double_precision
     gaps = {}
     for seed in range(2):
         key_params, key_weights = jax.random.split(jax.random.key(seed))
-        params, hyper = mixture.family.from_prior(key_params, K)
-        sites = mixture.family.as_sites(params)
         gaps[seed] = []
         for turn in range(3):
             key = jax.random.fold_in(key_weights, turn)
-            log_weights, state = mixture.weights.from_prior(key, K, jnp.float64)
+            draw = prior_draw(mixture, key_params, key)
+            params, hyper, log_weights, state = draw
+            sites = jax.jit(mixture.family.as_sites)(params)
             values = {**sites, "weights": jnp.exp(log_weights), **state}
             if "prior_scale" in hyper:
                 values["prior_scale_cholesky"] = jnp.linalg.cholesky(hyper["prior_scale"])
             else:
                 values |= hyper
-            rows = jnp.asarray(X[10 * turn : 10 * turn + 10])
-            theirs, _ = log_density(program, (mixture, rows), {}, values)
-            ours = jnp.sum(mixture.log_density(params, log_weights, rows))
-            ours += jnp.sum(mixture.family.log_prior(params, hyper))
-            ours += mixture.weights.log_prior(log_weights, state)
+            theirs, ours = theirs_and_ours(mixture, X[10 * turn : 10 * turn + 10], values, draw)
             gaps[seed].append(float(theirs - ours))
         np.testing.assert_allclose(gaps[seed], gaps[seed][0], rtol=1e-8, atol=1e-8)
     if "cov" not in mixture.family.dims:  # sites are the parameters: no Jacobian at all
@@ -86,24 +105,21 @@ def test_the_jacobian_of_covariance_sites_is_that_of_their_map(form, double_prec
 
     found = []
     for seed in range(3):
-        params, hyper = mixture.family.from_prior(jax.random.key(seed), K)
-        log_weights, state = mixture.weights.from_prior(KEY, K, jnp.float64)
-        values = {**mixture.family.as_sites(params), "weights": jnp.exp(log_weights), **state}
+        draw = prior_draw(mixture, jax.random.key(seed), KEY)
+        params, hyper, log_weights, state = draw
+        sites = jax.jit(mixture.family.as_sites)(params)
+        values = {**sites, "weights": jnp.exp(log_weights), **state}
         jacobian = sum(
-            jnp.linalg.slogdet(jax.jacobian(to_cov)(factor[lower]))[1]
+            np.linalg.slogdet(jax.jit(jax.jacobian(to_cov))(factor[lower]))[1]
             for factor in values["precision_cholesky"]
         )
         if hyper:
             values["prior_scale_cholesky"] = jnp.linalg.cholesky(hyper["prior_scale"])
-            square = jax.jacobian(lambda e: _square(e, lower))(
-                values["prior_scale_cholesky"][lower]
-            )
-            jacobian += jnp.linalg.slogdet(square)[1]
-        theirs, _ = log_density(program, (mixture, jnp.asarray(X)), {}, values)
-        ours = jnp.sum(mixture.log_density(params, log_weights, jnp.asarray(X)))
-        ours += jnp.sum(mixture.family.log_prior(params, hyper))
-        ours += mixture.weights.log_prior(log_weights, state) + jacobian
-        found.append(float(theirs - ours))
+            square = jax.jit(jax.jacobian(lambda e: _square(e, lower)))
+            entries = values["prior_scale_cholesky"][lower]
+            jacobian += np.linalg.slogdet(square(entries))[1]
+        theirs, ours = theirs_and_ours(mixture, X, values, draw)
+        found.append(float(theirs - ours - jacobian))
     np.testing.assert_allclose(found, 0, atol=1e-7)
 
 
@@ -149,10 +165,8 @@ def own_model(X):
 @pytest.mark.parametrize(
     "engine",
     [
-        pytest.param(NUTS(50, 50, 2, model=own_model), id="nuts"),
-        pytest.param(
-            SVI(num_steps=1000, num_draws=100, model=own_model), id="svi", marks=pytest.mark.slow
-        ),
+        pytest.param(NUTS(50, 50, 2, model=own_model), id="nuts", marks=pytest.mark.slow),
+        pytest.param(SVI(num_steps=1000, num_draws=100, model=own_model), id="svi"),
     ],
 )
 def test_a_model_of_the_users_own_gets_the_same_answer(engine):

@@ -24,7 +24,6 @@ from bayesclust.families import (
 from bayesclust.weights import Dirichlet
 from tests.estimators import test_hostile as hostile
 from tests.estimators.test_hostile import assert_unfitted, blobs, clear
-from tests.problems import slowly
 
 SHORT = Gibbs(20, 20, 2)
 
@@ -161,9 +160,8 @@ def test_all_rows_alike(make: Any) -> None:
     fitted(make, np.full((60, 2), 3.0), 1)
 
 
-@pytest.mark.parametrize(
-    ("dtype", "offset"), slowly([("float64", 1e8), ("float32", 1e6)], {("float64", 1e8)})
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("dtype", "offset"), [("float64", 1e8), ("float32", 1e6)])
 def test_offset(make: Any, dtype: str, offset: float) -> None:
     near = np.round(clear() * 4).astype(dtype) / 4
     far = (near + offset).astype(dtype)

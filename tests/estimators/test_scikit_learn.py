@@ -47,6 +47,7 @@ def test_set_output(name: str, X: np.ndarray) -> None:
         np.testing.assert_array_equal(out.to_numpy(), plain)
 
 
+@pytest.mark.slow
 def test_grid_search(X: np.ndarray) -> None:
     grid = {"n_components": [1, 3], "covariance_type": ["spherical"]}
     search = GridSearchCV(GaussianMixture(random_state=0), grid, cv=2).fit(X)

@@ -136,6 +136,7 @@ def test_gibbs_has_the_posterior_of_all_labellings(name):
     assert np.abs(z_scores(sampled(name), exact(name))).max() < 4.5
 
 
+@pytest.mark.slow
 def test_weights_by_component():
     a = (4.0, 1.0, 0.5)
     found = z_scores(sampled("diag", a), exact("diag", concentration=a))
