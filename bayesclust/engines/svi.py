@@ -35,8 +35,11 @@ if TYPE_CHECKING:
 CHUNK = 250
 """Steps per program call."""
 
-DECAY = 0.05
+DECAY = 0.01
 """Last step size over the first: noise dies out while the bound settles."""
+
+INIT_SCALE = 0.01
+"""Standard deviations that the default guide begins with: growing is quicker than shrinking."""
 
 
 @pytree
@@ -46,11 +49,12 @@ class SVI(Engine):
     Attributes
     ----------
     guide : callable, optional
-        A class of `numpyro.infer.autoguide`, or any function from a program to a guide; default:
-        a normal distribution of all unconstrained parameters with full covariance.
+        A class of `numpyro.infer.autoguide`, or a `functools.partial` of one, which begin where the
+        start does; or any function from a program to a guide. Default: a normal distribution of
+        all unconstrained parameters with full covariance.
     num_steps : int
     step_size : float
-        Of Adam at the first step; it falls to a twentieth by the last.
+        Of Adam at the first step; it falls to a hundredth by the last.
     num_particles : int
         Draws per gradient.
     num_draws : int
@@ -150,10 +154,12 @@ class _Fit:
 
         key, begin, args = given
         engine = self.engine
-        make = engine.guide or infer.autoguide.AutoMultivariateNormal
-        initial = infer.init_to_value(values=begin)
-        automatic = isinstance(make, type) and issubclass(make, infer.autoguide.AutoGuide)
-        guide = make(self.program, init_loc_fn=initial) if automatic else make(self.program)
+        auto = infer.autoguide
+        make = engine.guide or functools.partial(auto.AutoMultivariateNormal, init_scale=INIT_SCALE)
+        kind = make.func if isinstance(make, functools.partial) else make
+        automatic = isinstance(kind, type) and issubclass(kind, auto.AutoGuide)
+        initial = {"init_loc_fn": infer.init_to_value(values=begin)} if automatic else {}
+        guide = make(self.program, **initial)
         svi = infer.SVI(
             self.program,
             guide,

@@ -239,7 +239,7 @@ def test_nuts_is_calibrated():
 @pytest.mark.slow
 def test_svi_is_calibrated_where_labels_are_sure():
     """There the posterior is nearly the normal distribution that the guide is; elsewhere not."""
-    engine = SVI(num_steps=3000, num_draws=DRAWS)
+    engine = SVI(num_draws=DRAWS)
     apart = dataclasses.replace(PRIORS["diag"], strength=1e-3)
     found = by_engine(engine, mixture("diag", apart, Dirichlet(10.0)), 100)
     assert min(found.values()) > 0, found
