@@ -1,6 +1,7 @@
 """The NumPyro program is the mixture; NUTS and SVI run it, and programs of the user's own."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -8,6 +9,7 @@ import numpy as np
 import numpyro
 import pytest
 from numpyro import distributions as dist
+from numpyro.infer.autoguide import AutoNormal
 from numpyro.infer.util import log_density
 
 from bayesclust import BayesianMixture
@@ -221,6 +223,23 @@ def test_ctrl_c_keeps_the_steps_so_far():
     draws = engine.run(KEY, Mixture(SphericalGaussian(), K), X, progress=stop)
     assert draws.flags["stopped"].all()
     assert draws.trace.shape == (1, 500)
+    assert np.isfinite(draws.log_weights).all()
+
+
+GUIDES = {
+    "a class": AutoNormal,
+    "a class with settings": functools.partial(AutoNormal, init_scale=0.05),
+    "a function": lambda program: AutoNormal(program, init_scale=0.05),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("guide", GUIDES)
+def test_a_guide_of_ones_choice(guide):
+    engine = SVI(GUIDES[guide], num_steps=500, num_draws=50)
+    draws = engine.run(KEY, Mixture(SphericalGaussian(), K), X)
+    assert draws.shape == (1, 50)
+    assert draws.trace[0, -50:].mean() > draws.trace[0, :50].mean()
     assert np.isfinite(draws.log_weights).all()
 
 
