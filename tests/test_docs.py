@@ -13,7 +13,7 @@ def blocks(page: Path, language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", page.read_text(), re.S)
 
 
-QUICK = {"README.md", "quickstart.md", "uncertainty.md", "diagnostics.md"}
+QUICK = {"README.md", "quickstart.md", "uncertainty.md"}
 
 
 @pytest.mark.parametrize(

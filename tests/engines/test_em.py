@@ -82,6 +82,7 @@ def test_same_fit_as_scikit_learn(name, k, d):
     np.testing.assert_allclose(trace, theirs.lower_bounds_, rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_old_faithful():
     draws = EM(tol=1e-9).run(KEY, Mixture(FAMILIES["full"](0.0), 2), FAITHFUL)
     np.testing.assert_allclose(draws.stats["log_likelihood"], -1130.26396, atol=5e-5)

@@ -26,6 +26,7 @@ def run(engine=SHORT, family="full", data=X, key=KEY, **settings):
     return engine.run(key, Mixture(FAMILIES[family](), 3), data, **settings)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 def test_draws_are_laid_out_by_chain_and_find_the_clusters(family):
     draws = run(family=family)
@@ -61,6 +62,7 @@ def test_same_key_same_draws_and_another_key_others():
     assert not np.allclose(other.params["mean"], run().params["mean"])
 
 
+@pytest.mark.slow
 def test_how_sweeps_are_divided_among_programs_changes_nothing(monkeypatch):
     whole = run()
     monkeypatch.setattr(chains, "CHUNK", 7)

@@ -199,6 +199,7 @@ def test_one_feature_one_cluster_and_more_features_than_rows(make: Any, X: np.nd
     assert (found == z).all() or (found == 1 - z).all()
 
 
+@pytest.mark.slow
 def test_interrupted_fit_keeps_its_draws(X: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = fitted(bayes, X)
     calls = []

@@ -144,6 +144,7 @@ def test_history(rows: np.ndarray) -> None:
     assert not hasattr(km.set_params(history=False).fit(rows), "history_")
 
 
+@pytest.mark.slow
 def test_warm_start(rows: np.ndarray) -> None:
     settings: dict[str, Any] = {"random_state": 0, "warm_start": True, "tol": 0.0}
     model = GaussianMixture(3, max_iter=3, **settings)

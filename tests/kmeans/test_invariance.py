@@ -44,7 +44,7 @@ def test_a_scale_changes_no_label(dtype, scale):
 
 
 @pytest.mark.parametrize("init", [kmeans.greedy, SEEDS.astype(np.float32)])
-@pytest.mark.parametrize("n", slowly([300, 60_000], {60_000}))
+@pytest.mark.parametrize("n", slowly([300, 60_000], {300}))
 def test_tight_clusters_very_far_apart_get_the_right_labels_in_float32(n, init):
     # Two pairs a million standard deviations from each other, each pair 6 apart.
     rng = np.random.default_rng(0)

@@ -168,7 +168,7 @@ BAYESIAN = {
 }
 
 
-@pytest.mark.parametrize("name", slowly(BAYESIAN, {"gibbs", "cavi"}))
+@pytest.mark.parametrize("name", slowly(BAYESIAN, {"gibbs"}))
 def test_bayesian_engines(name):
     def fit(X, key=KEY, concentration=1.0, scale=2.0, weight=None):
         prior = NormalInverseGamma(shape=scale)

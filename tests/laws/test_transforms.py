@@ -123,6 +123,7 @@ def test_a_whole_fit_has_a_gradient_in_its_data():
 # ------------------------------------------------------------------------------------ precision
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_a_fit_leaves_the_precision_switch_alone(dtype):
     assert not jax.config.jax_enable_x64
@@ -158,6 +159,7 @@ def test_double_precision_in_gives_double_precision_out():
     np.testing.assert_allclose(draws.params["cov"][0, 0, 0], covariance, rtol=1e-13)
 
 
+@pytest.mark.slow
 def test_single_precision_agrees_with_double_to_single_precision():
     X, _ = blobs(N, D, K)
     seeds = X[:K]

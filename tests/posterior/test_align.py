@@ -14,6 +14,7 @@ import bayesclust
 from bayesclust import Clustering, GaussianMixture, KMeans, align
 from bayesclust.posterior.align import overlaps, places
 from bayesclust.posterior.relabel import permute
+from tests.problems import slowly
 
 CORNERS = np.array([[0.0, 0.0], [9.0, 0.0], [0.0, 9.0], [9.0, 9.0]])
 Z = np.arange(80) % 4
@@ -36,7 +37,10 @@ def assert_same(a: Clustering, b: Clustering) -> None:
         np.testing.assert_array_equal(a.point.params[name], b.point.params[name])
 
 
-@pytest.mark.parametrize(("k", "known"), [(4, 4), (4, 3), (4, 2), (3, 4), (2, 4), (2, 3)])
+@pytest.mark.parametrize(
+    ("k", "known"),
+    slowly([(4, 4), (4, 3), (4, 2), (3, 4), (2, 4), (2, 3)], {(4, 3), (2, 4)}),
+)
 @pytest.mark.parametrize("order", [[0, 1, 2, 3], [3, 1, 0, 2], [1, 2, 3, 0]])
 def test_idempotent_and_the_same_for_any_labels(
     fits: dict[int, Any], k: int, known: int, order: list[int]
