@@ -39,3 +39,4 @@ html_theme = "pydata_sphinx_theme"
 html_title = f"bayesclust {__version__}"
 html_theme_options = {"show_prev_next": False, "footer_start": ["copyright"], "footer_end": []}
 html_show_sourcelink = False
+html_sidebars = {"**": []}  # the guide is one level deep: the header holds all of it
