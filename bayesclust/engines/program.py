@@ -8,6 +8,7 @@ D. Phan, N. Pradhan and M. Jankowiak (2019), Composable effects for flexible and
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import jax
@@ -17,6 +18,13 @@ from numpyro.distributions import Distribution, constraints
 
 from bayesclust._typing import Array, Key, Params
 from bayesclust.mixture import Mixture
+
+# ArviZ leaves a lazy numpyro in sys.modules. If `import numpyro.distributions` touches it first,
+# the package is made twice and the later one lacks names of submodules, which NumPyro itself uses.
+for _name, _module in list(sys.modules.items()):
+    _package, _, _last = _name.rpartition(".")
+    if _package == "numpyro.distributions" and not hasattr(numpyro.distributions, _last):
+        setattr(numpyro.distributions, _last, _module)
 
 
 class MixtureDensity(Distribution):

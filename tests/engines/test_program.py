@@ -2,6 +2,8 @@
 
 import dataclasses
 import functools
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -224,6 +226,21 @@ def test_ctrl_c_keeps_the_steps_so_far():
     assert draws.flags["stopped"].all()
     assert draws.trace.shape == (1, 500)
     assert np.isfinite(draws.log_weights).all()
+
+
+MENDED = """
+import arviz
+import numpyro.distributions as dist
+import bayesclust.engines.program
+import numpyro
+assert numpyro.distributions is dist
+assert dist.distribution.Unit
+"""
+
+
+def test_a_lazy_numpyro_is_mended():
+    """ArviZ leaves one behind, which the usual import of distributions breaks."""
+    subprocess.run([sys.executable, "-c", MENDED], check=True)
 
 
 GUIDES = {

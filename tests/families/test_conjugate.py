@@ -3,8 +3,8 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-import numpyro.distributions as dist
 import pytest
+from numpyro import distributions as dist
 from scipy import stats
 
 from bayesclust.families import NormalInverseGamma, NormalInverseWishart
