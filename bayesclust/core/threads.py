@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -23,9 +24,8 @@ def run(calls: Sequence[Callable[[], Any]]) -> list[Any]:
     The double-precision switch of JAX belongs to a thread, so it is handed on. The first error
     is raised once all calls have ended.
     """
-    import os
-
-    x64 = bool(jax.config.jax_enable_x64)  # type: ignore[attr-defined]  # set when JAX is imported
+    config: Any = jax.config  # which gets its attributes when JAX is imported
+    x64 = bool(config.jax_enable_x64)
 
     def there(call: Callable[[], Any]) -> Any:
         with jax.enable_x64(x64):

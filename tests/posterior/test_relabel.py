@@ -34,14 +34,14 @@ def clustering(seed: int, shuffle: bool = False, noise: float = 0.6, k: int = K)
     log_weights = np.log(rng.dirichlet(np.full(k, 9.0), size=(2, S // 2)))
     point = Draws(
         {"mean": centers[None, None], "var": np.ones((1, 1, k, 2))},
-        np.full((1, 1, k), -np.log(k)),  # type: ignore[arg-type]
-        {"log_likelihood": np.zeros((1, 1))},  # type: ignore[dict-item]
-        np.zeros((0, 0)),  # type: ignore[arg-type]
+        np.full((1, 1, k), -np.log(k)),
+        {"log_likelihood": np.zeros((1, 1))},
+        np.zeros((0, 0)),
         {},
     )
     family = DiagonalGaussian()
     stats = {"log_likelihood": rng.normal(size=(2, S // 2))}
-    raw = Draws(draws, log_weights, stats, np.zeros((0, 0)), {})  # type: ignore[arg-type]
+    raw = Draws(draws, log_weights, stats, np.zeros((0, 0)), {})
     if shuffle:
         order = rng.permuted(np.broadcast_to(np.arange(k), (2, S // 2, k)), axis=2)
         raw = permute(raw, family, order)
