@@ -65,7 +65,8 @@ def to_normal(u: Array) -> Array:
 def random_order(key: Key, k: int) -> Array:
     """A random order ``(k,)`` of `k` things, each as likely: the ranks of uniform numbers.
 
-    All pairs are compared. `jax.random.permutation` sorts, and a sort leaves a CPU's compiled loop.
+    All pairs are compared; one in 2^24 is a tie, which stays as it stands. `jax.random.permutation`
+    sorts, and a sort leaves a CPU's compiled loop.
     """
     u = uniform(key, (k,), jnp.float32)
     before = (u < u[:, None]) | ((u == u[:, None]) & jnp.tri(k, k=-1, dtype=bool))

@@ -195,6 +195,14 @@ def test_hard_puts_all_mass_on_the_best_and_ties_go_to_the_lowest():
     assert value.tolist() == [1, 2, 1]
 
 
+@pytest.mark.parametrize("k", [1, assign.UNROLLED, assign.UNROLLED + 1])
+def test_winner_is_argmax_for_few_components_and_many(k):
+    scores = np.random.default_rng(0).integers(0, 5, size=(k, 500)).astype("float32")
+    index, best = assign.winner(jnp.asarray(scores))
+    np.testing.assert_array_equal(index, scores.argmax(axis=0))
+    np.testing.assert_array_equal(best, scores.max(axis=0))
+
+
 def test_soft_is_softmax_and_log_sum_exp_without_overflow(dtype):
     scores = 300 * np.random.default_rng(0).normal(size=(4, 50)).astype(dtype)
     scores[2] = -np.inf
