@@ -145,9 +145,19 @@ def _cholesky(a: Array) -> Array:
     return jnp.stack(full, -2)
 
 
+STEP = 16
+"""Columns from which inverses of triangular matrices are taken block by block on a CPU.
+
+The library behind `solve_triangular` starts threads of its own for larger ones, which then wait
+busily for a tenth of a second, on the cores that the sweep needs.
+"""
+
+
 def inverse_lower(factor: Array) -> Array:
     """Inverse of lower triangular matrices ``(.., d, d)``."""
     d = factor.shape[-1]
+    if d > STEP and jax.default_backend() == "cpu":
+        return _inverse_by_blocks(factor)
     if d > 2:
         eye = jnp.broadcast_to(jnp.eye(d, dtype=factor.dtype), factor.shape)
         return jax.scipy.linalg.solve_triangular(factor, eye, lower=True)
@@ -158,3 +168,25 @@ def inverse_lower(factor: Array) -> Array:
     below = -(factor[..., 1, 0] * first) / factor[..., 1, 1]
     rows = [jnp.stack([first, zero], -1), jnp.stack([below, last], -1)]
     return jnp.stack(rows, -2)
+
+
+def _inverse_by_blocks(factor: Array) -> Array:
+    """Forward substitution, `STEP` rows at a time: ``X_i = L_ii^{-1} (I_i - L_i X)``."""
+    d, batch = factor.shape[-1], factor.shape[:-2]
+    p = -(-d // STEP)
+    size = p * STEP
+    eye = jnp.eye(size, dtype=factor.dtype)
+    padded = jnp.broadcast_to(eye, (*batch, size, size)).at[..., :d, :d].set(factor)
+    blocks = padded.reshape(*batch, p, STEP, p, STEP)
+    own = inverse_lower(jnp.moveaxis(jnp.diagonal(blocks, axis1=-4, axis2=-2), -1, 0))
+    lines = jnp.moveaxis(padded.reshape(*batch, p, STEP, size), -3, 0)
+
+    def line(x: Array, parts: tuple[Array, Array, Array]) -> tuple[Array, None]:
+        i, inverse, below = parts
+        # Rows of `x` not yet found are zero, so that only those before take part.
+        rest = lax.dynamic_slice_in_dim(eye, i * STEP, STEP) - matmul(below, x)
+        start = (*(0,) * len(batch), i * STEP, 0)
+        return lax.dynamic_update_slice(x, matmul(inverse, rest), start), None
+
+    found, _ = lax.scan(line, jnp.zeros_like(padded), (jnp.arange(p), own, lines))
+    return found[..., :d, :d]

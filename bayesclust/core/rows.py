@@ -19,8 +19,14 @@ import numpy as np
 from bayesclust._pytree import pytree
 from bayesclust._typing import Array
 
-TILE_FLOATS = 48 * 1024
+TILE_FLOATS = 80 * 1024
 """Numbers a CPU tile may hold, so that a block stays in the second-level cache."""
+
+SHARED_FLOATS = 64 * 1024
+"""Numbers from which XLA shares a single operation among the cores.
+
+Cores that sweep a range of blocks each would get in each other's way.
+"""
 
 ACCELERATOR_TILE_BYTES = 2 * 1024**3
 """On an accelerator one block is the whole data set while its tile stays below this."""
@@ -75,7 +81,7 @@ def bucket(size: int) -> int:
     return -(-size // step) * step
 
 
-def block_size(n: int, floats_per_row: int, least: int = MIN_BLOCK) -> int:
+def block_size(n: int, floats_per_row: int, least: int = MIN_BLOCK, tile: int = TILE_FLOATS) -> int:
     """Rows per block: all of them if they nearly fit one tile, else a power of two that does.
 
     Parameters
@@ -86,9 +92,11 @@ def block_size(n: int, floats_per_row: int, least: int = MIN_BLOCK) -> int:
         Numbers a sweep holds per row (scores, rows, whitened rows ..).
     least : int
         Rows per block however large the tile gets.
+    tile : int
+        Numbers a tile may hold on a CPU.
     """
     if jax.default_backend() == "cpu":
-        room = TILE_FLOATS // max(floats_per_row, 1)
+        room = tile // max(floats_per_row, 1)
         most = min(max(room, least), MAX_BLOCK)
     else:
         most = max(ACCELERATOR_TILE_BYTES // (4 * max(floats_per_row, 1)), least)

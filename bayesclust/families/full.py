@@ -6,6 +6,7 @@ from typing import Any, ClassVar, NamedTuple, final, override
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from bayesclust._pytree import pytree
 from bayesclust._typing import Array, Key, Params
@@ -24,6 +25,20 @@ from bayesclust.families.prior import Summary
 UNROLL = 2
 """Up to so many columns whitening is written out per column and fuses into one loop."""
 
+WIDE = 32
+"""Columns from which matrix products spare, on a CPU, what triangles make zero or known."""
+
+
+def strips(d: int) -> list[tuple[int, int]]:
+    """Ranges of whitened columns that are computed together.
+
+    Those of ``range(a, b)`` depend on the first `b` columns of the rows only, and of their
+    products with the rows only those with column `a` and later are needed. Four strips spare
+    three eighths of the arithmetic.
+    """
+    n = 4 if d >= WIDE and jax.default_backend() == "cpu" else 1
+    return [(d * i // n, d * (i + 1) // n) for i in range(n)]
+
 
 class Prepared(NamedTuple):
     """Whitening of each component: ``y = whiten (x - mean)``, and the log density at the mean."""
@@ -35,11 +50,14 @@ class Prepared(NamedTuple):
 
 
 class Moments(NamedTuple):
-    """Sums of ``1, y, y x^T``, `y` being the rows in each component's whitened coordinates."""
+    """Sums of ``1, y, y x^T``, `y` being the rows in each component's whitened coordinates.
+
+    The last in strips, see `strips`: at least its upper triangle.
+    """
 
     count: Array
     first: Array
-    second: Array
+    second: list[Array]
 
 
 @final
@@ -62,7 +80,8 @@ class FullGaussian(GaussianFamily):
     the old mean is ``L (T - n ybar m^T)`` (McLachlan & Peel 2000, Finite Mixture Models, eq.
     3.5-3.6, after the change of variable). Only one factor is whitened, so that all components
     share one matrix product; what cancels is of the order of the rounding of the rows themselves,
-    for `ybar` vanishes as EM converges.
+    for `ybar` vanishes as EM converges. Since `L` is lower triangular, the upper triangle of the
+    scatter needs that of `T` alone.
     """
 
     ridge: Any = 1e-6
@@ -88,35 +107,42 @@ class FullGaussian(GaussianFamily):
         offset = jnp.einsum("kij,kj->ki", whiten, mean, precision=PRECISION)
         return Prepared(mean, whiten, offset, log_det - 0.5 * mean.shape[-1] * LOG_2PI)
 
-    def _whitened(self, prepared: Prepared, x: Array) -> Array | list[Array]:
+    def _whitened(self, prepared: Prepared, x: Array) -> list[Array]:
+        """The rows in each component's coordinates, in strips ``(k, columns, b)``."""
         k, d = prepared.mean.shape
         if d > UNROLL:
-            y = matmul(prepared.whiten.reshape(k * d, d), x) - prepared.offset.reshape(k * d, 1)
-            return y.reshape(k, d, -1)
+            parts = []
+            for first, last in strips(d):
+                size = k * (last - first)
+                whiten = prepared.whiten[:, first:last, :last].reshape(size, last)
+                offset = prepared.offset[:, first:last].reshape(size, 1)
+                parts.append((matmul(whiten, x[:last]) - offset).reshape(k, last - first, -1))
+            # Barriers keep the differences, the scores and the responsibilities from being
+            # computed again in every operation that takes them.
+            return lax.optimization_barrier(parts)
         gap = [x[j] - prepared.mean[:, j, None] for j in range(d)]
         return [
             sum(
                 (prepared.whiten[:, i, j, None] * gap[j] for j in range(1, i + 1)),
                 prepared.whiten[:, i, 0, None] * gap[0],
-            )
+            )[:, None]
             for i in range(d)
         ]
 
     @override
     def score(self, prepared: Prepared, x: Array) -> Array:
-        y = self._whitened(prepared, x)
-        if isinstance(y, list):
-            square = sum((v * v for v in y[1:]), y[0] * y[0])
-        else:
-            square = jnp.sum(y * y, axis=1)
-        return prepared.peak[:, None] - 0.5 * square
+        # Column by column: XLA's own sum over a middle axis runs several times longer on a CPU.
+        columns = [y[:, i] for y in self._whitened(prepared, x) for i in range(y.shape[1])]
+        square = sum((v * v for v in columns[1:]), columns[0] * columns[0])
+        score = prepared.peak[:, None] - 0.5 * square
+        return lax.optimization_barrier(score) if len(columns) > UNROLL else score
 
     @override
     def stats(self, prepared: Prepared, x: Array, resp: Array) -> Moments:
-        y = self._whitened(prepared, x)
-        if isinstance(y, list):
-            d = len(y)
-            weighted = [resp * v for v in y]
+        d, b = x.shape
+        parts = self._whitened(prepared, x)
+        if d <= UNROLL:
+            weighted = [resp * y[:, 0] for y in parts]
             first = jnp.stack([jnp.sum(v, axis=1) for v in weighted], axis=1)
             second = jnp.stack(
                 [
@@ -125,13 +151,16 @@ class FullGaussian(GaussianFamily):
                 ],
                 axis=1,
             )
-            return Moments(jnp.sum(resp, axis=1), first, second)
-        k, d, b = y.shape
-        weighted = resp[:, None, :] * y
-        # With a column of ones the product yields the first moments as well.
-        longer = jnp.concatenate([x, jnp.ones((1, b), x.dtype)])
-        both = outer_sum(weighted.reshape(k * d, b), longer).reshape(k, d, d + 1)
-        return Moments(jnp.sum(resp, axis=1), both[:, :, d], both[:, :, :d])
+            return Moments(jnp.sum(resp, axis=1), first, [second])
+        resp = lax.optimization_barrier(resp)
+        ones = jnp.ones((b, 1), x.dtype)
+        sums, second = [], []
+        for y, (begin, _) in zip(parts, strips(d), strict=True):
+            k, c, _ = y.shape
+            weighted = (resp[:, None] * y).reshape(k * c, b)
+            sums.append(matmul(weighted, ones).reshape(k, c))
+            second.append(outer_sum(weighted, x[begin:]).reshape(k, c, d - begin))
+        return Moments(jnp.sum(resp, axis=1), jnp.concatenate(sums, axis=1), second)
 
     @override
     def summary(self, params: Params, stats: Moments, constants: Any) -> Summary:
@@ -140,9 +169,14 @@ class FullGaussian(GaussianFamily):
         count, _ = safe_counts(stats.count)
         old = params["mean"]
         step = jnp.einsum("kij,kj->ki", factor, stats.first / count[:, None], precision=PRECISION)
-        inner = stats.second - stats.first[:, :, None] * old[:, None, :]
+        d = old.shape[-1]
+        second = jnp.concatenate(
+            [jnp.pad(t, ((0, 0), (0, 0), (d - t.shape[-1], 0))) for t in stats.second], axis=1
+        )
+        inner = second - stats.first[:, :, None] * old[:, None, :]
         scatter = matmul(factor, inner) - count[:, None, None] * step[:, :, None] * step[:, None]
-        return Summary(stats.count, old + step, 0.5 * (scatter + scatter.mT))
+        upper = jnp.triu(scatter)
+        return Summary(stats.count, old + step, upper + jnp.triu(scatter, 1).mT)
 
     @override
     def likeliest(self, params: Params, seen: Summary) -> Params:

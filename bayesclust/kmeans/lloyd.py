@@ -17,27 +17,19 @@ from bayesclust._pytree import pytree, static
 from bayesclust._typing import Array
 from bayesclust.core import assign
 from bayesclust.core.linalg import (
-    SCATTER,
     half_squared_distance,
     matmul,
     squared_distance,
     tally,
 )
 from bayesclust.core.loop import Algorithm, record
-from bayesclust.core.rows import Rows, block_size
+from bayesclust.core.rows import MIN_BLOCK, SHARED_FLOATS, Rows, block_size
 from bayesclust.core.sweep import add_up, fold
 
 
 def lloyd_block(n: int, k: int, d: int) -> int:
-    """Rows per block of a sweep of Lloyd's algorithm; the numbers are measured.
-
-    The fewer operations a row costs, the more rows outweigh the cost of starting them.
-    """
-    if d >= 64:
-        return block_size(n, k + d, least=512)
-    if k <= SCATTER:
-        return block_size(n, max((k + d) // 3, 4))
-    return block_size(n, k + d)
+    """Rows per block of a sweep of Lloyd's algorithm: as many as XLA leaves to one core."""
+    return block_size(n, max(k, d), least=512 if d >= 64 else MIN_BLOCK, tile=SHARED_FLOATS - 1)
 
 
 @pytree

@@ -10,8 +10,9 @@ import pytest
 import sklearn.cluster
 
 from bayesclust import KMeans
-from bayesclust.core.rows import block_size, pack_host
+from bayesclust.core.rows import pack_host
 from bayesclust.core.units import natural_units
+from bayesclust.kmeans.lloyd import lloyd_block
 from bayesclust.kmeans.restarts import seed_program
 from tests.benchmarks.conftest import Report, data, start_rows, timed
 
@@ -61,7 +62,7 @@ def test_seeding(report: Report, cell: tuple[int, int, int]) -> None:
     n, d, k = cell
     X = data(n, d, k)
     units = natural_units(X)
-    rows = pack_host(X, shift=units.shift, scale=units.scale, block=block_size(n, k + d))
+    rows = pack_host(X, shift=units.shift, scale=units.scale, block=lloyd_block(n, k, d))
     seeds = iter(range(10_000))
 
     def inertia(centers: np.ndarray) -> float:
