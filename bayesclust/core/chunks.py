@@ -11,9 +11,11 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax import lax
 
+from bayesclust._typing import Array
 from bayesclust.core import threads
-from bayesclust.core.rows import bucket, cores
+from bayesclust.core.rows import MIN_BLOCK, TILE_FLOATS, bucket, cores
 from bayesclust.core.units import Units
 
 CHUNK = 8192
@@ -26,6 +28,21 @@ def chunk_size(floats_per_row: int, budget: int = 1 << 26) -> int:
     """Rows per chunk such that the numbers held for them take at most `budget` bytes."""
     most = CHUNK if jax.default_backend() == "cpu" else ACCELERATOR_CHUNK
     return int(max(16, min(most, budget // (8 * max(floats_per_row, 1)))))
+
+
+def by_tiles(call: Callable[[Array], Any], x: Array, floats_per_row: int) -> Any:
+    """``call(x (b, d)) -> pytree of (b, ..)``, inside a program, by tiles of rows on a CPU.
+
+    A chunk is long enough to be worth a call of a program, a tile short enough that what is held
+    for its rows stays in the second-level cache.
+    """
+    n = x.shape[0]
+    most = max(TILE_FLOATS // max(floats_per_row, 1), MIN_BLOCK)
+    tile = min(1 << (most.bit_length() - 1), n & -n)
+    if jax.default_backend() != "cpu" or n <= most or tile < MIN_BLOCK:
+        return call(x)
+    out = lax.map(call, x.reshape(n // tile, tile, *x.shape[1:]))
+    return jax.tree.map(lambda v: v.reshape(n, *v.shape[2:]), out)
 
 
 def map_rows(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gc
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -146,6 +147,9 @@ class Clusterer(BaseEstimator):
         hard: bool,
     ) -> None:
         """Draw around the point fit if asked for, and set `clustering_`."""
+        # JAX gives back host memory that it read in place when Python next collects garbage: now,
+        # before the second pass over the rows, lest the fit's own copy of them lies beside it.
+        gc.collect(0)
         draws = None
         wide = X.dtype == np.float32 and _too_fine(mixture, point, units, hard=hard)
         # What float32 cannot tell apart is drawn, and scored, in double precision.

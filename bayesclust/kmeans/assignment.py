@@ -29,8 +29,8 @@ class Assigned:
 
     Attributes
     ----------
-    labels : (m, b) int32 array
-        Nearest centre, in block layout.
+    labels : (m, b) uint8, uint16 or int32 array
+        Nearest centre, in block layout; as narrow as `k` allows, since there is one per row.
     counts : (k,) array
         Weight per cluster.
     inertia : scalar
@@ -46,6 +46,7 @@ def assign_rows(centers: Array, rows: Rows, *, direct: bool) -> Assigned:
     """Assign every row to its nearest centre; the lowest index wins ties."""
     k = centers.shape[0]
     index = jnp.arange(k, dtype=jnp.int32)[:, None]
+    kind = jnp.uint8 if k <= 1 << 8 else jnp.uint16 if k <= 1 << 16 else jnp.int32
 
     def body(i: Array, carry: tuple[Any, ...]) -> tuple[Any, ...]:
         labels, counts, inertia = carry
@@ -55,10 +56,10 @@ def assign_rows(centers: Array, rows: Rows, *, direct: bool) -> Assigned:
         gap = x - centers[label].T
         inertia = inertia.at[i].set(jnp.sum(weight * jnp.sum(gap * gap, axis=0)))
         share = jnp.where(index == label, weight, 0)
-        return labels.at[i].set(label), counts + jnp.sum(share, axis=1), inertia
+        return labels.at[i].set(label.astype(kind)), counts + jnp.sum(share, axis=1), inertia
 
     start = (
-        jnp.zeros(rows.weight.shape, jnp.int32),
+        jnp.zeros(rows.weight.shape, kind),
         jnp.zeros(k, centers.dtype),
         jnp.zeros(rows.weight.shape[0], centers.dtype),
     )
@@ -105,7 +106,7 @@ def assign_all(
     work = n * k * d
     parts = spread(rows, work)
     merged = assign_parts(centers, parts, direct=work <= DIRECT_WORK)
-    labels = np.asarray(merged.labels).reshape(-1)[:n]
+    labels = np.asarray(merged.labels).reshape(-1)[:n].astype(np.int32)
     return labels, np.asarray(merged.counts), float(merged.inertia)
 
 

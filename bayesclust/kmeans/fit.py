@@ -206,7 +206,7 @@ def fit_host(
 
     return KMeansFit(
         centers=outward(host.centers),
-        labels=np.asarray(unblock_host(host.labels, n)),
+        labels=host.labels.reshape(-1)[:n].astype(np.int32),
         counts=host.counts,
         inertia=np.asarray(host.inertia * scale2, X.dtype),
         n_steps=host.n_steps,
@@ -217,11 +217,6 @@ def fit_host(
         trace=np.asarray(host.trace * scale2, X.dtype),
         history=None if host.history is None else outward(host.history),
     )
-
-
-def unblock_host(labels: np.ndarray, n: int) -> np.ndarray:
-    """Per-row results in block layout ``(m, b)``, in row order."""
-    return labels.reshape(-1)[:n]
 
 
 def _fit_rows(
@@ -341,7 +336,7 @@ def _fit_traced(
         **{
             **vars(result),
             "centers": result.centers * scale + shift,
-            "labels": unblock(result.labels, n),
+            "labels": unblock(result.labels, n).astype(jnp.int32),
             "inertia": result.inertia * scale**2,
             "objectives": result.objectives * scale**2,
             "trace": result.trace * scale**2,

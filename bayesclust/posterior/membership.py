@@ -23,7 +23,7 @@ import numpy as np
 
 from bayesclust._typing import Array
 from bayesclust.core.assign import drawn, winner
-from bayesclust.core.chunks import chunk_size, map_rows
+from bayesclust.core.chunks import by_tiles, chunk_size, map_rows
 from bayesclust.core.quantile import quantiles
 from bayesclust.core.rows import bucket
 from bayesclust.core.simplex import entropy, log_normalize
@@ -115,31 +115,53 @@ def _mean(joint: Array) -> Array:
     return jnp.mean(jnp.exp(log_normalize(joint, axis=1)), axis=0)
 
 
-@jax.jit
+Answer = Callable[[Mixture, Any, Array, Array], Any]
+
+
+def _program(answer: Answer) -> Answer:
+    """Compile ``answer(mixture, params, log_weights, x (b, d))``, worked through in tiles."""
+
+    @jax.jit
+    @functools.wraps(answer)
+    def program(mixture: Mixture, params: Any, log_weights: Array, x: Array) -> Any:
+        width = _width(*log_weights.shape, x.shape[1])
+        return by_tiles(lambda rows: answer(mixture, params, log_weights, rows), x, width)
+
+    return program
+
+
+@_program
 def _probability(mixture: Mixture, params: Any, log_weights: Array, x: Array) -> Array:
     return _mean(_joint(mixture, params, log_weights, x)).T
 
 
-@jax.jit
+@_program
 def _label(mixture: Mixture, params: Any, log_weights: Array, x: Array) -> Array:
     joint = _joint(mixture, params, log_weights, x)
     return winner(joint[0] if joint.shape[0] == 1 else _mean(joint))[0]
 
 
-@jax.jit
+@_program
 def _log_density(mixture: Mixture, params: Any, log_weights: Array, x: Array) -> Array:
     density = jax.scipy.special.logsumexp(_joint(mixture, params, log_weights, x), axis=1)
     return jax.scipy.special.logsumexp(density, axis=0) - jnp.log(density.shape[0])
 
 
-@jax.jit
+@_program
 def _log_densities(mixture: Mixture, params: Any, log_weights: Array, x: Array) -> Array:
     joint = _joint(mixture, params, log_weights, x)
     return jax.scipy.special.logsumexp(joint, axis=1).T
 
 
 @jax.jit
-def _full(
+def _full(level: Array, mixture: Mixture, params: Any, log_weights: Array, x: Array) -> Any:
+    def answer(rows: Array) -> dict[str, Array]:
+        return _answer(level, mixture, params, log_weights, rows)
+
+    return by_tiles(answer, x, 3 * _width(*log_weights.shape, x.shape[1]))
+
+
+def _answer(
     level: Array, mixture: Mixture, params: Any, log_weights: Array, x: Array
 ) -> dict[str, Array]:
     joint = _joint(mixture, params, log_weights, x)
@@ -175,17 +197,19 @@ def _full(
 
 def probabilities(model: Model, X: np.ndarray) -> np.ndarray:
     """Membership probabilities ``(n, k)``, averaged over draws."""
-    return model.rows(_probability, X, _width(model, X))
+    return model.rows(_probability, X, _width(*model.log_weights.shape, X.shape[1]))
 
 
 def labels(model: Model, X: np.ndarray) -> np.ndarray:
     """Most probable component of each row, ``(n,)`` int32."""
-    return model.rows(_label, X, _width(model, X))
+    return model.rows(_label, X, _width(*model.log_weights.shape, X.shape[1]))
 
 
 def log_density(model: Model, X: np.ndarray) -> np.ndarray:
     """Log of the density averaged over draws, ``(n,)``, in the user's units."""
-    return model.rows(_log_density, X, _width(model, X)) - model.log_scale
+    return (
+        model.rows(_log_density, X, _width(*model.log_weights.shape, X.shape[1])) - model.log_scale
+    )
 
 
 def reference(model: Model, X: np.ndarray, sample_weight: np.ndarray | None) -> np.ndarray:
@@ -206,7 +230,10 @@ def rank(reference: np.ndarray, log_density: np.ndarray) -> np.ndarray:
 
 def log_likelihood(model: Model, X: np.ndarray) -> np.ndarray:
     """Log density of each row under each draw, ``(s, n)``, components summed out."""
-    return model.rows(_log_densities, X, _width(model, X)).T - model.log_scale
+    return (
+        model.rows(_log_densities, X, _width(*model.log_weights.shape, X.shape[1])).T
+        - model.log_scale
+    )
 
 
 def membership(
@@ -235,7 +262,7 @@ def membership(
         drawn that could say.
     """
     call = functools.partial(_full, np.asarray(level, model.dtype))
-    out = model.rows(call, X, 3 * _width(model, X), progress)
+    out = model.rows(call, X, 3 * _width(*model.log_weights.shape, X.shape[1]), progress)
     out["log_density"] = out["log_density"] - model.log_scale
     if model.n_draws == 1:
         unknown = np.full(len(X), np.nan, model.dtype)
@@ -262,7 +289,7 @@ def _drawn(mixture: Mixture, params: Any, log_weights: Array, x: Array, key: Arr
 
 def label_draws(model: Model, X: np.ndarray, key: Array) -> np.ndarray:
     """A label of each row under each draw ``(s, n)`` int8 or int16, drawn from p(z | x, theta)."""
-    n, size = len(X), chunk_size(_width(model, X))
+    n, size = len(X), chunk_size(_width(*model.log_weights.shape, X.shape[1]))
     with jax.enable_x64(model.dtype == np.float64):
         parts = []
         for first in range(0, n, size):
@@ -275,7 +302,6 @@ def label_draws(model: Model, X: np.ndarray, key: Array) -> np.ndarray:
     return np.concatenate(parts, axis=1)
 
 
-def _width(model: Model, X: np.ndarray) -> int:
-    """Numbers held per row."""
-    k, d = model.log_weights.shape[1], X.shape[1]
-    return d + model.n_draws * k * (d + 4)
+def _width(s: int, k: int, d: int) -> int:
+    """Numbers held per row for `s` draws of `k` components."""
+    return d + s * k * (d + 4)
