@@ -89,7 +89,7 @@ def block_size(n: int, floats_per_row: int, least: int = MIN_BLOCK, tile: int = 
     n : int
         Number of rows.
     floats_per_row : int
-        Numbers a sweep holds per row (scores, rows, whitened rows ..).
+        Numbers a sweep holds per row (scores, rows, whitened rows ..), see `in_floats`.
     least : int
         Rows per block however large the tile gets.
     tile : int
@@ -103,6 +103,11 @@ def block_size(n: int, floats_per_row: int, least: int = MIN_BLOCK, tile: int = 
     if n <= 2 * most:  # no loop at all beats the better block
         return bucket(n)
     return 1 << (most.bit_length() - 1)
+
+
+def in_floats(numbers: int, dtype: Any) -> int:
+    """What numbers of a dtype take, counted in float32."""
+    return numbers * np.dtype(dtype).itemsize // 4
 
 
 def pack(X: Array, sample_weight: Array | None = None, *, block: int | None = None) -> Rows:

@@ -102,7 +102,9 @@ def assign_all(
     """Labels ``(n,)``, weight per cluster ``(k,)`` and inertia, at centres in the fit's units."""
     n, d = X.shape
     k = centers.shape[0]
-    rows = pack_host(X, weight, shift=units.shift, scale=units.scale, block=lloyd_block(n, k, d))
+    rows = pack_host(
+        X, weight, shift=units.shift, scale=units.scale, block=lloyd_block(n, k, d, X.dtype)
+    )
     work = n * k * d
     parts = spread(rows, work)
     merged = assign_parts(centers, parts, direct=work <= DIRECT_WORK)

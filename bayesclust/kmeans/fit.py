@@ -176,7 +176,9 @@ def fit_host(
 ) -> KMeansFit:
     """`fit` on host data whose dtype the surrounding JAX mode supports."""
     n, d = X.shape
-    rows = pack_host(X, weight, shift=units.shift, scale=units.scale, block=lloyd_block(n, k, d))
+    rows = pack_host(
+        X, weight, shift=units.shift, scale=units.scale, block=lloyd_block(n, k, d, X.dtype)
+    )
     if given is not None:
         given = jnp.asarray(units.inward(np.asarray(given, X.dtype)))
     seeds_from = rows
@@ -324,7 +326,7 @@ def _fit_traced(
     n, d = X.shape
     weight = jnp.ones(n, X.dtype) if sample_weight is None else sample_weight.astype(X.dtype)
     shift, scale, variance = natural_units_traced(X, weight / jnp.sum(weight))
-    rows = pack((X - shift) / scale, weight, block=lloyd_block(n, k, d))
+    rows = pack((X - shift) / scale, weight, block=lloyd_block(n, k, d, X.dtype))
     if given is not None:
         given = (jnp.asarray(given, X.dtype) - shift) / scale
     square = jnp.sum(weight) * jnp.sum(variance) / scale**2

@@ -23,13 +23,14 @@ from bayesclust.core.linalg import (
     tally,
 )
 from bayesclust.core.loop import Algorithm, record
-from bayesclust.core.rows import MIN_BLOCK, SHARED_FLOATS, Rows, block_size
+from bayesclust.core.rows import MIN_BLOCK, SHARED_FLOATS, Rows, block_size, in_floats
 from bayesclust.core.sweep import add_up, fold
 
 
-def lloyd_block(n: int, k: int, d: int) -> int:
+def lloyd_block(n: int, k: int, d: int, dtype: Any) -> int:
     """Rows per block of a sweep of Lloyd's algorithm: as many as XLA leaves to one core."""
-    return block_size(n, max(k, d), least=512 if d >= 64 else MIN_BLOCK, tile=SHARED_FLOATS - 1)
+    floats = in_floats(max(k, d), dtype)
+    return block_size(n, floats, least=512 if d >= 64 else MIN_BLOCK, tile=SHARED_FLOATS - 1)
 
 
 @pytree

@@ -170,7 +170,7 @@ def subsample(
         None if weight is None else weight[index],
         shift=units.shift,
         scale=units.scale,
-        block=lloyd_block(size, k, d),
+        block=lloyd_block(size, k, d, X.dtype),
     )
 
 

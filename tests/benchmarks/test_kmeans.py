@@ -62,7 +62,7 @@ def test_seeding(report: Report, cell: tuple[int, int, int]) -> None:
     n, d, k = cell
     X = data(n, d, k)
     units = natural_units(X)
-    rows = pack_host(X, shift=units.shift, scale=units.scale, block=lloyd_block(n, k, d))
+    rows = pack_host(X, shift=units.shift, scale=units.scale, block=lloyd_block(n, k, d, X.dtype))
     seeds = iter(range(10_000))
 
     def inertia(centers: np.ndarray) -> float:

@@ -9,7 +9,7 @@ from bayesclust.core import linalg
 from bayesclust.core.simplex import entropy, log_normalize
 from tests.problems import slowly
 
-DIMS = [1, 2, 3, 4, 5, 8]
+DIMS = [1, 2, 3, 4, 5, 8, 16, 17, 40]
 RNG = np.random.default_rng(0)
 factorise, invert = jax.jit(linalg.cholesky), jax.jit(linalg.inverse_lower)
 
@@ -19,7 +19,7 @@ def covariances(d, k=3):
     return a @ a.swapaxes(1, 2) + 0.1 * np.eye(d)
 
 
-@pytest.mark.parametrize("d", slowly(DIMS, {1, 3, 8}))
+@pytest.mark.parametrize("d", slowly(DIMS, {1, 3, 17}))
 def test_cholesky_and_its_inverse(d):
     with jax.enable_x64():
         a = covariances(d)
@@ -30,7 +30,7 @@ def test_cholesky_and_its_inverse(d):
         np.testing.assert_array_equal(np.triu(inverse, 1), 0)
 
 
-@pytest.mark.parametrize("d", slowly(DIMS, {1, 3, 8}))
+@pytest.mark.parametrize("d", slowly(DIMS, {1, 3, 17}))
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_singular_matrices_still_have_a_factor(d, dtype):
     v = RNG.normal(size=(d, 1))
@@ -48,6 +48,22 @@ def test_singular_matrices_still_have_a_factor(d, dtype):
         np.testing.assert_array_less(np.abs(rise) / size, 300 * np.finfo(dtype).eps)
         # A good matrix beside bad ones is left as it is.
         np.testing.assert_array_equal(factor[3], np.asarray(factorise(a[3:]))[0])
+
+
+def test_large_inverses_call_no_library_that_starts_threads():
+    text = invert.lower(np.eye(40, dtype=np.float32)[None]).as_text()
+    operands = [line for line in text.splitlines() if "trsm" in line or "triangular_solve" in line]
+    assert operands  # the blocks on the diagonal are solved by it
+    assert not any("40x40" in line or "48x48" in line for line in operands)
+
+
+@pytest.mark.parametrize("d", [2, 5, 20])
+def test_slopes_of_the_inverse(d):
+    with jax.enable_x64():
+        lower, way = np.linalg.cholesky(covariances(d, 2)), np.tril(RNG.normal(size=(2, d, d)))
+        found, slope = jax.jvp(jax.vmap(linalg.inverse_lower), (lower,), (way,))
+        # d(L^-1) = -L^-1 dL L^-1
+        np.testing.assert_allclose(slope, -found @ way @ found, rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("d", [1, 2, 5])
