@@ -18,6 +18,9 @@ from bayesclust._typing import Array, Key
 from bayesclust.core.linalg import matmul, squared_distance
 from bayesclust.core.rows import Rows
 
+FEW = 4
+"""Columns up to which distances are always taken by differences."""
+
 
 def greedy(key: Key, rows: Rows, k: int, *, direct: bool = False) -> Array:
     """Greedy k-means++ centres.
@@ -47,28 +50,37 @@ def greedy(key: Key, rows: Rows, k: int, *, direct: bool = False) -> Array:
     used = (jnp.arange(m) >= rows.first) & (jnp.arange(m) < rows.last)
     weight_sums = jnp.where(used, jnp.sum(rows.weight, axis=1), 0)
 
-    # Norms are the same in every turn.
-    norms = jnp.zeros((m, 0), dtype) if direct else jnp.sum(rows.x * rows.x, axis=1)
+    # Few columns are best taken one by one, and then differences cost nothing more.
+    direct = direct or d <= FEW
 
-    def d2(x: Array, norm: Array, points: Array) -> Array:
-        """Squared distances ``(d, b), (p, d) -> (p, b)``."""
+    def gap(x: Array, points: Array) -> Array:
+        """Squared distances short of the row's own norm, ``(d, b), (p, d) -> (p, b)``.
+
+        No comparison between points needs the norm; what needs it adds it, see `norm`.
+        """
         if direct:
             return squared_distance(x, points)
-        own = jnp.sum(points * points, axis=1)[:, None]
-        return jnp.maximum(own + norm - 2 * matmul(points, x), 0)
+        return jnp.sum(points * points, axis=1)[:, None] - 2 * matmul(points, x)
+
+    def norm(x: Array) -> Array:
+        """Squared norms of rows ``(.., d, b)``, as far as `gap` leaves them out."""
+        return jnp.sum(x * x, axis=-2) if not direct else jnp.zeros((), dtype)
+
+    norm_sums = jnp.sum(rows.weight * norm(rows.x), axis=1)
 
     def judge(nearest: Array, winner: Array, j: Array, candidates: Array) -> tuple[Array, Array]:
         """Fold the last winner into `nearest`; weighted sums by block if a candidate is added."""
         points = jnp.concatenate([winner[None], candidates])
 
         def body(_: None, block: tuple[Array, ...]) -> tuple[None, tuple[Array, Array]]:
-            x, norm, weight, nearest = block
-            gaps = d2(x, norm, points)
+            x, weight, nearest, own = block
+            gaps = gap(x, points)
             near = jnp.where(j > 0, jnp.minimum(nearest, gaps[0]), jnp.inf)
-            return None, (near, jnp.sum(weight * jnp.minimum(near, gaps[1:]), axis=1))
+            total = own + matmul(jnp.minimum(near, gaps[1:]), weight)
+            return None, (near, jnp.maximum(total, 0))
 
         # A scan writes what it makes apart from what it reads: in one carry XLA copies it all.
-        return lax.scan(body, None, (rows.x, norms, rows.weight, nearest), unroll=m == 1)[1]
+        return lax.scan(body, None, (rows.x, rows.weight, nearest, norm_sums), unroll=m == 1)[1]
 
     def step(j: Array, carry: tuple[Array, ...]) -> tuple[Array, ...]:
         centers, nearest, sums, winner = carry
@@ -76,7 +88,8 @@ def greedy(key: Key, rows: Rows, k: int, *, direct: bool = False) -> Array:
         def candidate(u_block: Array, u_row: Array) -> Array:
             i = pick(u_block, sums, weight_sums) if m > 1 else 0
             x, weight = rows.x[i], rows.weight[i]
-            near = jnp.minimum(nearest[i], d2(x, norms[i], winner[None])[0])
+            near = jnp.minimum(nearest[i], gap(x, winner[None])[0])
+            near = jnp.maximum(near + norm(x), 0)
             # The first centre is drawn by weight alone, and has one candidate.
             return x[:, pick(u_row, jnp.where(j > 0, weight * near, weight), weight)]
 
