@@ -15,7 +15,7 @@ from jax import lax
 
 from bayesclust._typing import Array
 from bayesclust.core import threads
-from bayesclust.core.rows import MIN_BLOCK, TILE_FLOATS, bucket, cores
+from bayesclust.core.rows import MIN_BLOCK, TILE_BYTES, bucket, cores
 from bayesclust.core.units import Units
 
 CHUNK = 8192
@@ -24,20 +24,21 @@ CHUNK = 8192
 ACCELERATOR_CHUNK = 1 << 20
 
 
-def chunk_size(floats_per_row: int, budget: int = 1 << 26) -> int:
-    """Rows per chunk such that the numbers held for them take at most `budget` bytes."""
+def chunk_size(numbers_per_row: int, budget: int = 1 << 26) -> int:
+    """Rows per chunk, a power of two: the numbers held for them take at most `budget` bytes."""
     most = CHUNK if jax.default_backend() == "cpu" else ACCELERATOR_CHUNK
-    return int(max(16, min(most, budget // (8 * max(floats_per_row, 1)))))
+    size = max(16, min(most, budget // (8 * max(numbers_per_row, 1))))
+    return 1 << (size.bit_length() - 1)
 
 
-def by_tiles(call: Callable[[Array], Any], x: Array, floats_per_row: int) -> Any:
+def by_tiles(call: Callable[[Array], Any], x: Array, numbers_per_row: int) -> Any:
     """``call(x (b, d)) -> pytree of (b, ..)``, inside a program, by tiles of rows on a CPU.
 
     A chunk is long enough to be worth a call of a program, a tile short enough that what is held
     for its rows stays in the second-level cache.
     """
     n = x.shape[0]
-    most = max(TILE_FLOATS // max(floats_per_row, 1), MIN_BLOCK)
+    most = max(TILE_BYTES // (max(numbers_per_row, 1) * x.dtype.itemsize), MIN_BLOCK)
     tile = min(1 << (most.bit_length() - 1), n & -n)
     if jax.default_backend() != "cpu" or n <= most or tile < MIN_BLOCK:
         return call(x)

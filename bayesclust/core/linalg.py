@@ -171,7 +171,10 @@ def inverse_lower(factor: Array) -> Array:
 
 
 def _inverse_by_blocks(factor: Array) -> Array:
-    """Forward substitution, `STEP` rows at a time: ``X_i = L_ii^{-1} (I_i - L_i X)``."""
+    """Forward substitution, `STEP` rows at a time: ``X_i = L_ii^{-1} (I_i - L_i X)``.
+
+    Golub & Van Loan (2013), Matrix Computations, section 3.1: block forward substitution.
+    """
     d, batch = factor.shape[-1], factor.shape[:-2]
     p = -(-d // STEP)
     size = p * STEP

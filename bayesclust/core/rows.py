@@ -19,11 +19,11 @@ import numpy as np
 from bayesclust._pytree import pytree
 from bayesclust._typing import Array
 
-TILE_FLOATS = 80 * 1024
-"""Numbers a CPU tile may hold, so that a block stays in the second-level cache."""
+TILE_BYTES = 320 * 1024
+"""What a CPU tile may take, so that a block stays in the second-level cache."""
 
-SHARED_FLOATS = 64 * 1024
-"""Numbers from which XLA shares a single operation among the cores.
+SHARED_BYTES = 256 * 1024
+"""Size of an operand from which XLA shares a single operation among the cores.
 
 Cores that sweep a range of blocks each would get in each other's way.
 """
@@ -81,33 +81,33 @@ def bucket(size: int) -> int:
     return -(-size // step) * step
 
 
-def block_size(n: int, floats_per_row: int, least: int = MIN_BLOCK, tile: int = TILE_FLOATS) -> int:
+def block_size(
+    n: int, numbers_per_row: int, dtype: Any, *, least: int = MIN_BLOCK, tile: int = TILE_BYTES
+) -> int:
     """Rows per block: all of them if they nearly fit one tile, else a power of two that does.
 
     Parameters
     ----------
     n : int
         Number of rows.
-    floats_per_row : int
-        Numbers a sweep holds per row (scores, rows, whitened rows ..), see `in_floats`.
+    numbers_per_row : int
+        Numbers a sweep holds per row (scores, rows, whitened rows ..).
+    dtype : dtype
+        Of these numbers.
     least : int
         Rows per block however large the tile gets.
     tile : int
-        Numbers a tile may hold on a CPU.
+        Bytes a tile may take on a CPU.
     """
+    size = max(numbers_per_row, 1) * np.dtype(dtype).itemsize
     if jax.default_backend() == "cpu":
-        room = tile // max(floats_per_row, 1)
+        room = tile // size
         most = min(max(room, least), MAX_BLOCK)
     else:
-        most = max(ACCELERATOR_TILE_BYTES // (4 * max(floats_per_row, 1)), least)
+        most = max(ACCELERATOR_TILE_BYTES // size, least)
     if n <= 2 * most:  # no loop at all beats the better block
         return bucket(n)
     return 1 << (most.bit_length() - 1)
-
-
-def in_floats(numbers: int, dtype: Any) -> int:
-    """What numbers of a dtype take, counted in float32."""
-    return numbers * np.dtype(dtype).itemsize // 4
 
 
 def pack(X: Array, sample_weight: Array | None = None, *, block: int | None = None) -> Rows:
@@ -122,7 +122,7 @@ def pack(X: Array, sample_weight: Array | None = None, *, block: int | None = No
         Rows per block.
     """
     n, d = X.shape
-    b = block or block_size(n, 2 * d)
+    b = block or block_size(n, 2 * d, X.dtype)
     m = -(-n // b)
     weight = jnp.ones(n, X.dtype) if sample_weight is None else sample_weight.astype(X.dtype)
     pad = m * b - n

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from bayesclust._typing import Array, Key, Params
-from bayesclust.core.rows import MIN_BLOCK, Rows, block_size, in_floats, pack, pack_host
+from bayesclust.core.rows import MIN_BLOCK, Rows, block_size, pack, pack_host
 from bayesclust.core.sweep import add_up
 from bayesclust.core.units import (
     Units,
@@ -162,12 +162,11 @@ def traced(*arrays: Any) -> bool:
     return any(isinstance(a, jax.core.Tracer) for a in jax.tree.leaves(arrays))
 
 
-def pose(X: Any, sample_weight: Any, units: Units | None, floats_per_row: int) -> Problem:
+def pose(X: Any, sample_weight: Any, units: Units | None, numbers_per_row: int) -> Problem:
     """Bring rows into the fit's units and into blocks, on the host or inside a program."""
     n, d = X.shape
     # Long rows want long blocks: their matrix products are what takes the time.
-    floats = in_floats(floats_per_row, X.dtype)
-    block = block_size(n, floats, least=256 if d >= 32 else MIN_BLOCK)
+    block = block_size(n, numbers_per_row, X.dtype, least=256 if d >= 32 else MIN_BLOCK)
     if traced(X, sample_weight):
         weight = jnp.ones(n, X.dtype) if sample_weight is None else sample_weight.astype(X.dtype)
         shift, scale, variance = natural_units_traced(X, weight / jnp.sum(weight))

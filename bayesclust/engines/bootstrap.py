@@ -27,7 +27,7 @@ from bayesclust.core.rows import Rows, cores
 from bayesclust.core.units import Units
 from bayesclust.draws import Draws
 from bayesclust.engines.base import Engine, Fitted, PointEngine, Problem, outward, pose
-from bayesclust.engines.em import floats_per_row
+from bayesclust.engines.em import numbers_per_row
 from bayesclust.mixture import Mixture
 
 CHAINS = 4
@@ -97,7 +97,7 @@ class Bootstrap(Engine):
         units: Units | None,
         progress: Callable[[int, int], None] | None,
     ) -> Draws:
-        problem = pose(X, sample_weight, units, floats_per_row(mixture.k, X.shape[1]))
+        problem = pose(X, sample_weight, units, numbers_per_row(mixture.k, X.shape[1]))
         model = Mixture(mixture.family.scaled_to(problem.spread), mixture.k, mixture.weights)
         shift, scale = problem.units.shift, problem.units.scale
         point = {name: np.asarray(v[0, 0], np.float64) for name, v in start.params.items()}
@@ -137,7 +137,7 @@ class Bootstrap(Engine):
     def _together(self, rows: Rows, k: int) -> int:
         """Replicates per program: within memory, and enough programs for all cores."""
         bytes_each = rows.weight.size * rows.dtype.itemsize * 3
-        tile = rows.block * floats_per_row(k, rows.n_features) * rows.dtype.itemsize
+        tile = rows.block * numbers_per_row(k, rows.n_features) * rows.dtype.itemsize
         most = max(1, self.memory // (bytes_each + tile))
         fair = -(-self.num_draws // (2 * cores()))
         return int(max(1, min(most, fair, BATCH)))

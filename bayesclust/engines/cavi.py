@@ -27,7 +27,7 @@ from bayesclust.core.sweep import sweep
 from bayesclust.core.units import Units
 from bayesclust.draws import Draws
 from bayesclust.engines.base import Engine, Problem, check, constants_of, pose
-from bayesclust.engines.em import floats_per_row
+from bayesclust.engines.em import numbers_per_row
 from bayesclust.engines.progress import Progress, shown
 from bayesclust.engines.record import Record, informed, lay_out, score
 from bayesclust.engines.starts import KMeansStart, Start
@@ -222,7 +222,7 @@ class CAVI(Engine):
         check(self, mixture)
         X = np.asarray(X)
         with jax.enable_x64(X.dtype == np.float64):
-            problem = pose(X, sample_weight, units, floats_per_row(mixture.k, X.shape[1]))
+            problem = pose(X, sample_weight, units, numbers_per_row(mixture.k, X.shape[1]))
             model = informed(mixture, problem)
             key_fit, key_draw = jax.random.split(key)
             start = start or KMeansStart()

@@ -187,7 +187,7 @@ class EM(PointEngine):
         units: Units | None,
     ) -> Draws:
         d = X.shape[1]
-        problem = pose(X, sample_weight, units, floats_per_row(mixture.k, d))
+        problem = pose(X, sample_weight, units, numbers_per_row(mixture.k, d))
         if getattr(mixture.family, "prior", None) is not None:
             model = informed(mixture, problem)
         else:
@@ -300,7 +300,7 @@ def finish(mixture: Mixture, state: EMState, weight: Array) -> Fitted:
     )
 
 
-def floats_per_row(k: int, d: int) -> int:
+def numbers_per_row(k: int, d: int) -> int:
     """Numbers an E-step holds per row: rows, scores, and whitened rows."""
     return (d + 1) + k * (d + 2)
 

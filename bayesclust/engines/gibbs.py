@@ -29,7 +29,7 @@ from bayesclust.core.units import Units
 from bayesclust.draws import Draws
 from bayesclust.engines import chains
 from bayesclust.engines.base import Engine, Problem, check, constants_of, pose
-from bayesclust.engines.em import floats_per_row
+from bayesclust.engines.em import numbers_per_row
 from bayesclust.engines.progress import Progress, shown
 from bayesclust.engines.record import Record, informed, label_free, lay_out
 from bayesclust.engines.starts import SeededStart, Start
@@ -216,7 +216,7 @@ class Gibbs(Engine):
         check(self, mixture)
         X = np.asarray(X)
         with jax.enable_x64(X.dtype == np.float64):
-            problem = pose(X, sample_weight, units, floats_per_row(mixture.k, X.shape[1]))
+            problem = pose(X, sample_weight, units, numbers_per_row(mixture.k, X.shape[1]))
             model = informed(mixture, problem)
             return self._run(key, model, problem, start or SeededStart(), progress)
 

@@ -18,7 +18,7 @@ from numpyro.util import is_prng_key
 from bayesclust._typing import Array
 from bayesclust.core.rows import Rows, block_size, pack
 from bayesclust.engines import gibbs
-from bayesclust.engines.em import floats_per_row
+from bayesclust.engines.em import numbers_per_row
 from bayesclust.engines.starts import SeededStart, Start
 from bayesclust.mixture import Mixture
 
@@ -120,7 +120,8 @@ class GibbsKernel(MCMCKernel):
     def _rows(self, X: Any, sample_weight: Any = None) -> Rows:
         X = jnp.asarray(X)
         n, d = X.shape
-        return pack(X, sample_weight, block=block_size(n, floats_per_row(self.mixture.k, d)))
+        block = block_size(n, numbers_per_row(self.mixture.k, d), X.dtype)
+        return pack(X, sample_weight, block=block)
 
     def _sites(self, state: gibbs.GibbsState) -> dict[str, Array]:
         weights = {"weights": jnp.exp(state.log_weights)}
@@ -164,7 +165,7 @@ def update_sites(
     """
     family: Any = mixture.family
     n, d = X.shape
-    rows = pack(X, block=block_size(n, floats_per_row(mixture.k, d)))
+    rows = pack(X, block=block_size(n, numbers_per_row(mixture.k, d), X.dtype))
     params = family.from_sites(sites)
     state = gibbs.GibbsState(rng_key, jnp.int32(0), params, jnp.log(sites["weights"]), {}, {})
     state, _ = gibbs.step(mixture, family.constants(rows), rows, state)

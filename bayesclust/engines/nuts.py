@@ -20,7 +20,7 @@ from bayesclust.core.units import Units
 from bayesclust.draws import Draws
 from bayesclust.engines import chains
 from bayesclust.engines.base import Engine, check, pose
-from bayesclust.engines.em import floats_per_row
+from bayesclust.engines.em import numbers_per_row
 from bayesclust.engines.progress import Progress, shown
 from bayesclust.engines.record import lay_out
 from bayesclust.engines.starts import SeededStart, Start
@@ -95,7 +95,7 @@ class NUTS(Engine):
         X = np.asarray(X)
         with jax.enable_x64(X.dtype == np.float64):
             key_start, key_run = jax.random.split(key)
-            problem = pose(X, sample_weight, units, floats_per_row(mixture.k, X.shape[1]))
+            problem = pose(X, sample_weight, units, numbers_per_row(mixture.k, X.shape[1]))
             posed = pose_program(self.model, mixture, problem, X, sample_weight)
             keys = jax.random.split(key_start, self.num_chains)
             start = start or SeededStart()

@@ -271,7 +271,7 @@ class PartitionGibbs(Engine):
         if len(X) < mixture.k:
             raise ValueError(f"{len(X)} rows make no {mixture.k} clusters: give more rows")
         with jax.enable_x64(X.dtype == np.float64):
-            problem = pose(X, None, units, floats_per_row(mixture.k, X.shape[1]))
+            problem = pose(X, None, units, numbers_per_row(mixture.k, X.shape[1]))
             return self._run(key, mixture, X, problem, start, progress)
 
     def _run(
@@ -348,7 +348,7 @@ class PartitionGibbs(Engine):
         )
 
 
-def floats_per_row(k: int, d: int) -> int:
+def numbers_per_row(k: int, d: int) -> int:
     """Numbers a sweep holds per row; measured."""
     return 2 * (k + d)
 

@@ -15,7 +15,7 @@ from bayesclust._typing import Array, Key
 from bayesclust.core.rows import bucket
 from bayesclust.core.units import Units
 from bayesclust.engines.base import Problem, constants_of, pose
-from bayesclust.engines.em import floats_per_row
+from bayesclust.engines.em import numbers_per_row
 from bayesclust.engines.program import program
 from bayesclust.engines.record import Record, informed, score
 from bayesclust.engines.starts import Start
@@ -115,7 +115,7 @@ def pose_program(
         raise ValueError("sample_weight cannot be used with a model: weight its rows inside it")
     d = X.shape[1]
     plain = Units(np.zeros(d), np.ones(d))
-    problem = pose(X, None, plain, floats_per_row(mixture.k, d))
+    problem = pose(X, None, plain, numbers_per_row(mixture.k, d))
     rows = jnp.asarray(X)
     trace = numpyro.handlers.trace(numpyro.handlers.seed(model, 0)).get_trace(rows)
     shapes = {n: jnp.shape(s["value"]) for n, s in trace.items() if s["type"] in SITES}

@@ -22,7 +22,7 @@ from bayesclust._typing import Array, Key
 from bayesclust.core.units import Units
 from bayesclust.draws import Draws
 from bayesclust.engines.base import Engine, check, pose
-from bayesclust.engines.em import floats_per_row
+from bayesclust.engines.em import numbers_per_row
 from bayesclust.engines.progress import Progress, shown
 from bayesclust.engines.record import lay_out
 from bayesclust.engines.starts import KMeansStart, Start
@@ -98,7 +98,7 @@ class SVI(Engine):
         X = np.asarray(X)
         with jax.enable_x64(X.dtype == np.float64):
             key_start, key_run, key_draw = jax.random.split(key, 3)
-            problem = pose(X, sample_weight, units, floats_per_row(mixture.k, X.shape[1]))
+            problem = pose(X, sample_weight, units, numbers_per_row(mixture.k, X.shape[1]))
             posed = pose_program(self.model, mixture, problem, X, sample_weight)
             begin = posed.begin(key_start, start or KMeansStart())
             return self._run(key_run, key_draw, posed, begin, progress)

@@ -29,7 +29,7 @@ class Assigned:
 
     Attributes
     ----------
-    labels : (m, b) uint8, uint16 or int32 array
+    labels : (m, b) unsigned integer array
         Nearest centre, in block layout; as narrow as `k` allows, since there is one per row.
     counts : (k,) array
         Weight per cluster.
@@ -46,7 +46,7 @@ def assign_rows(centers: Array, rows: Rows, *, direct: bool) -> Assigned:
     """Assign every row to its nearest centre; the lowest index wins ties."""
     k = centers.shape[0]
     index = jnp.arange(k, dtype=jnp.int32)[:, None]
-    kind = jnp.uint8 if k <= 1 << 8 else jnp.uint16 if k <= 1 << 16 else jnp.int32
+    kind = np.min_scalar_type(k - 1)
 
     def body(i: Array, carry: tuple[Any, ...]) -> tuple[Any, ...]:
         labels, counts, inertia = carry

@@ -23,14 +23,17 @@ from bayesclust.core.linalg import (
     tally,
 )
 from bayesclust.core.loop import Algorithm, record
-from bayesclust.core.rows import MIN_BLOCK, SHARED_FLOATS, Rows, block_size, in_floats
+from bayesclust.core.rows import MIN_BLOCK, SHARED_BYTES, Rows, block_size
 from bayesclust.core.sweep import add_up, fold
 
 
 def lloyd_block(n: int, k: int, d: int, dtype: Any) -> int:
-    """Rows per block of a sweep of Lloyd's algorithm: as many as XLA leaves to one core."""
-    floats = in_floats(max(k, d), dtype)
-    return block_size(n, floats, least=512 if d >= 64 else MIN_BLOCK, tile=SHARED_FLOATS - 1)
+    """Rows per block of a sweep of Lloyd's algorithm: as many as XLA leaves to one core.
+
+    Long rows want longer blocks all the same: their matrix products take most of the time.
+    """
+    least = 512 if d >= 64 else MIN_BLOCK
+    return block_size(n, max(k, d), dtype, least=least, tile=SHARED_BYTES - 1)
 
 
 @pytree

@@ -59,7 +59,7 @@ def margins(
     wide = model._replace(units=units)
     call = _bisector if hard else _nearest
     k = model.log_weights.shape[1]
-    out = wide.rows(call, joined, d + 6 * k * (d + 4))
+    out = wide.rows(call, joined, numbers_per_row=d + 6 * k * (d + 4))
     return out * common_scale(model.units)
 
 

@@ -88,16 +88,26 @@ class Model(NamedTuple):
         self,
         call: Callable[..., Any],
         X: np.ndarray,
-        floats_per_row: int,
+        *more: Any,
+        numbers_per_row: int | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> Any:
-        """``call(mixture, params, log_weights, x (b, d))`` over all rows in chunks."""
+        """``call(mixture, params, log_weights, x (b, d), *more)`` over all rows in chunks.
+
+        A call holds `numbers_per_row` for each; by default what scores under all draws take.
+        """
+        chunk = chunk_size(numbers_per_row) if numbers_per_row else self.chunk(X)
         with jax.enable_x64(self.dtype == np.float64):
-            bound = functools.partial(call, self.mixture, self.params, self.log_weights)
-            size = chunk_size(floats_per_row)
-            return map_rows(
-                bound, X.astype(self.dtype, copy=False), self.units, size, progress=progress
-            )
+
+            def bound(x: Any) -> Any:
+                return call(self.mixture, self.params, self.log_weights, x, *more)
+
+            X = X.astype(self.dtype, copy=False)
+            return map_rows(bound, X, self.units, chunk, progress=progress)
+
+    def chunk(self, X: np.ndarray) -> int:
+        """Rows per call of a program."""
+        return chunk_size(_width(*self.log_weights.shape, X.shape[1]))
 
 
 def _joint(mixture: Mixture, params: Any, log_weights: Array, x: Array) -> Array:
@@ -115,17 +125,20 @@ def _mean(joint: Array) -> Array:
     return jnp.mean(jnp.exp(log_normalize(joint, axis=1)), axis=0)
 
 
-Answer = Callable[[Mixture, Any, Array, Array], Any]
+Answer = Callable[..., Any]
+"""``(mixture, params, log_weights, x (b, d), *more) -> pytree of (b, ..)``."""
 
 
 def _program(answer: Answer) -> Answer:
-    """Compile ``answer(mixture, params, log_weights, x (b, d))``, worked through in tiles."""
+    """Compile an answer, worked through in tiles."""
 
     @jax.jit
     @functools.wraps(answer)
-    def program(mixture: Mixture, params: Any, log_weights: Array, x: Array) -> Any:
-        width = _width(*log_weights.shape, x.shape[1])
-        return by_tiles(lambda rows: answer(mixture, params, log_weights, rows), x, width)
+    def program(mixture: Mixture, params: Any, log_weights: Array, x: Array, *more: Array) -> Any:
+        def tile(rows: Array) -> Any:
+            return answer(mixture, params, log_weights, rows, *more)
+
+        return by_tiles(tile, x, _width(*log_weights.shape, x.shape[1]))
 
     return program
 
@@ -153,16 +166,9 @@ def _log_densities(mixture: Mixture, params: Any, log_weights: Array, x: Array) 
     return jax.scipy.special.logsumexp(joint, axis=1).T
 
 
-@jax.jit
-def _full(level: Array, mixture: Mixture, params: Any, log_weights: Array, x: Array) -> Any:
-    def answer(rows: Array) -> dict[str, Array]:
-        return _answer(level, mixture, params, log_weights, rows)
-
-    return by_tiles(answer, x, 3 * _width(*log_weights.shape, x.shape[1]))
-
-
-def _answer(
-    level: Array, mixture: Mixture, params: Any, log_weights: Array, x: Array
+@_program
+def _full(
+    mixture: Mixture, params: Any, log_weights: Array, x: Array, level: Array
 ) -> dict[str, Array]:
     joint = _joint(mixture, params, log_weights, x)
     p = jnp.exp(log_normalize(joint, axis=1))
@@ -197,19 +203,17 @@ def _answer(
 
 def probabilities(model: Model, X: np.ndarray) -> np.ndarray:
     """Membership probabilities ``(n, k)``, averaged over draws."""
-    return model.rows(_probability, X, _width(*model.log_weights.shape, X.shape[1]))
+    return model.rows(_probability, X)
 
 
 def labels(model: Model, X: np.ndarray) -> np.ndarray:
     """Most probable component of each row, ``(n,)`` int32."""
-    return model.rows(_label, X, _width(*model.log_weights.shape, X.shape[1]))
+    return model.rows(_label, X)
 
 
 def log_density(model: Model, X: np.ndarray) -> np.ndarray:
     """Log of the density averaged over draws, ``(n,)``, in the user's units."""
-    return (
-        model.rows(_log_density, X, _width(*model.log_weights.shape, X.shape[1])) - model.log_scale
-    )
+    return model.rows(_log_density, X) - model.log_scale
 
 
 def reference(model: Model, X: np.ndarray, sample_weight: np.ndarray | None) -> np.ndarray:
@@ -230,10 +234,7 @@ def rank(reference: np.ndarray, log_density: np.ndarray) -> np.ndarray:
 
 def log_likelihood(model: Model, X: np.ndarray) -> np.ndarray:
     """Log density of each row under each draw, ``(s, n)``, components summed out."""
-    return (
-        model.rows(_log_densities, X, _width(*model.log_weights.shape, X.shape[1])).T
-        - model.log_scale
-    )
+    return model.rows(_log_densities, X).T - model.log_scale
 
 
 def membership(
@@ -261,8 +262,7 @@ def membership(
         entropy_ignorance, vote_share. Without several draws the latter are NaN: nothing was
         drawn that could say.
     """
-    call = functools.partial(_full, np.asarray(level, model.dtype))
-    out = model.rows(call, X, 3 * _width(*model.log_weights.shape, X.shape[1]), progress)
+    out = model.rows(_full, X, np.asarray(level, model.dtype), progress=progress)
     out["log_density"] = out["log_density"] - model.log_scale
     if model.n_draws == 1:
         unknown = np.full(len(X), np.nan, model.dtype)
@@ -289,7 +289,7 @@ def _drawn(mixture: Mixture, params: Any, log_weights: Array, x: Array, key: Arr
 
 def label_draws(model: Model, X: np.ndarray, key: Array) -> np.ndarray:
     """A label of each row under each draw ``(s, n)`` int8 or int16, drawn from p(z | x, theta)."""
-    n, size = len(X), chunk_size(_width(*model.log_weights.shape, X.shape[1]))
+    n, size = len(X), model.chunk(X)
     with jax.enable_x64(model.dtype == np.float64):
         parts = []
         for first in range(0, n, size):

@@ -49,18 +49,18 @@ def test_bootstrap(report: Report) -> None:
 @pytest.mark.parametrize("n", [1_000_000])
 def test_predict_proba(report: Report, n: int) -> None:
     X = data(n, 16, 10)
-    theirs = sklearn.mixture.GaussianMixture(10, max_iter=2, random_state=0).fit(X[:20_000])
-    ours = GaussianMixture(
-        10, means_init=theirs.means_, weights_init=theirs.weights_,
-        precisions_init=theirs.precisions_, max_iter=1,
-    ).fit(X[:20_000])  # fmt: skip
+    ours = GaussianMixture(10, max_iter=3, random_state=0).fit(X[:20_000])
+    theirs = sklearn.mixture.GaussianMixture(10)
+    for name in ("weights_", "means_", "covariances_", "precisions_cholesky_"):
+        setattr(theirs, name, getattr(ours, name))
     ours_p, theirs_p = ours.predict_proba(X), theirs.predict_proba(X)
-    assert np.abs(ours_p.sum(1) - 1).max() < 1e-4
+    gap = np.abs(ours_p - theirs_p).max()
+    assert gap < 1e-3
     report.ratio(
         f"predict_proba, full, ({n}, 16, 10)",
         lambda: timed(lambda: ours.predict_proba(X))[0],
         lambda: timed(lambda: theirs.predict_proba(X))[0],
-        f"largest difference {np.abs(ours_p - theirs_p).max():.1e} (one EM step apart)",
+        f"largest difference {gap:.0e}",
         repeats=3,
     )
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from bayesclust.core.chunks import by_tiles, map_rows
-from bayesclust.core.rows import MIN_BLOCK, TILE_FLOATS
+from bayesclust.core.rows import MIN_BLOCK, TILE_BYTES
 from bayesclust.core.units import Units
 
 RNG = np.random.default_rng(0)
@@ -18,10 +18,10 @@ def answer(x):
 
 
 @pytest.mark.parametrize("n", [1, 150, 1000, 1024, 3 * 1024])
-@pytest.mark.parametrize("floats", [1, TILE_FLOATS // 256, 10 * TILE_FLOATS])
-def test_tiles_answer_as_all_rows_at_once(n, floats):
+@pytest.mark.parametrize("numbers", [1, TILE_BYTES // 1024, TILE_BYTES])
+def test_tiles_answer_as_all_rows_at_once(n, numbers):
     x = RNG.normal(size=(n, 3)).astype(np.float32)
-    found = jax.jit(lambda x: by_tiles(answer, x, floats))(x)
+    found = jax.jit(lambda x: by_tiles(answer, x, numbers))(x)
     for name, expected in answer(x).items():
         np.testing.assert_allclose(found[name], expected, rtol=1e-5, atol=1e-6)
 
@@ -34,10 +34,10 @@ def test_no_tile_is_longer_than_its_share():
         return x[:, 0]
 
     x = jnp.zeros((8192, 2))
-    for floats in (10, 200, 10**6):
-        by_tiles(watched, x, floats)
+    for numbers in (10, 200, 10**6):
+        by_tiles(watched, x, numbers)
         # A loop may trace its body more than once.
-        assert seen[-1] <= max(TILE_FLOATS // floats, MIN_BLOCK)
+        assert seen[-1] <= max(TILE_BYTES // (4 * numbers), MIN_BLOCK)
     assert 8192 in seen and MIN_BLOCK in seen
 
 
@@ -47,7 +47,7 @@ def test_chunks_answer_in_row_order_and_report_progress(n):
     with jax.enable_x64():
         done = []
         units = Units(np.array([1.0, 2.0, 3.0]), np.array([2.0, 2.0, 2.0]))
-        call = jax.jit(lambda x: by_tiles(answer, x, TILE_FLOATS // 128))
+        call = jax.jit(lambda x: by_tiles(answer, x, TILE_BYTES // 1024))
         found = map_rows(call, X, units, 256, progress=lambda i, n: done.append((i, n)))
     inner = (X - units.shift) / units.scale
     np.testing.assert_allclose(found["sum"], inner.sum(1), atol=1e-12)

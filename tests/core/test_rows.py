@@ -22,15 +22,15 @@ def test_buckets_are_eight_to_an_octave():
     assert len({bucket(size) for size in range(1025, 2049)}) == 8
 
 
-@given(st.integers(1, 10**7), st.integers(1, 10**6))
-def test_a_block_fits_its_tile(n, floats_per_row):
-    b = block_size(n, floats_per_row)
+@given(st.integers(1, 10**7), st.integers(1, 10**6), st.sampled_from(["float32", "float64"]))
+def test_a_block_fits_its_tile(n, numbers_per_row, dtype):
+    b = block_size(n, numbers_per_row, dtype)
     assert b == bucket(n) or b & (b - 1) == 0
     # A single block may take two tiles: no loop at all beats the better block.
     tiles = 2 if b == bucket(n) else 1
     if b > tiles * rows.MIN_BLOCK * 9 / 8:
         assert b <= tiles * rows.MAX_BLOCK * 9 / 8
-        assert b * floats_per_row <= tiles * rows.TILE_FLOATS * 9 / 8
+        assert b * numbers_per_row * np.dtype(dtype).itemsize <= tiles * rows.TILE_BYTES * 9 / 8
 
 
 @pytest.mark.parametrize("n", [1, 15, 16, 17, 100])

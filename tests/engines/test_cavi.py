@@ -12,7 +12,7 @@ from sklearn.mixture import BayesianGaussianMixture
 from bayesclust import BayesianMixture
 from bayesclust.engines import CAVI, Given, KMeansStart
 from bayesclust.engines.base import pose
-from bayesclust.engines.em import floats_per_row
+from bayesclust.engines.em import numbers_per_row
 from bayesclust.engines.record import informed
 from bayesclust.families import (
     IndependentNormalWishart,
@@ -36,7 +36,7 @@ def double_precision():
 
 def state_of(engine, mixture, start):
     """The fitted posterior itself, in the units of the rows."""
-    problem = pose(X, None, plain(D), floats_per_row(mixture.k, D))
+    problem = pose(X, None, plain(D), numbers_per_row(mixture.k, D))
     model = informed(mixture, problem)
     return engine._fit(KEY, model, problem, start)[0]
 
@@ -113,7 +113,7 @@ def test_draws_have_the_moments_of_the_posterior(double_precision):
     mixture = Mixture(FAMILIES["full"](prior=PRIORS["full"]), K, Dirichlet(0.5))
     engine = CAVI(num_draws=4000)
     draws = engine.run(KEY, mixture, X, units=plain(D))
-    problem = pose(X, None, plain(D), floats_per_row(K, D))
+    problem = pose(X, None, plain(D), numbers_per_row(K, D))
     key_fit, _ = jax.random.split(KEY)
     state, _, _ = engine._fit(key_fit, informed(mixture, problem), problem, KMeansStart())
     error = np.asarray(draws.params["mean"][0]).std(0) / np.sqrt(4000)

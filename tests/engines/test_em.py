@@ -298,7 +298,7 @@ def test_large_data_on_all_cores_give_what_one_program_gives(name, monkeypatch):
     X, _ = blobs(1500, 2, 3, separation=2.0)
     mixture, engine = Mixture(FAMILIES[name](), 3), EM(n_init=2, max_iter=40)
     monkeypatch.setattr(rows, "MAX_BLOCK", 256)
-    monkeypatch.setattr(rows, "TILE_FLOATS", 4096)
+    monkeypatch.setattr(rows, "TILE_BYTES", 4 * 4096)
     inside = engine.run(KEY, mixture, X, start=SeededStart())
     monkeypatch.setattr(rows, "PARALLEL_WORK", 1)
     monkeypatch.setattr(rows, "cores", lambda: 2)

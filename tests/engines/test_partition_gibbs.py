@@ -120,7 +120,7 @@ def test_how_sweeps_are_divided_among_programs_changes_nothing(monkeypatch):
 
 @pytest.mark.slow
 def test_blocks_of_rows_change_nothing_but_the_random_numbers(together, monkeypatch):
-    monkeypatch.setattr(partition_gibbs, "floats_per_row", lambda k, d: 10**6)
+    monkeypatch.setattr(partition_gibbs, "numbers_per_row", lambda k, d: 10**6)
     many, _ = blobs(1200, 2, 3, separation=1.5)
     draws = run(dataclasses.replace(SHORT, draw_centers=False), many)
     m = sizes(draws)
