@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -22,32 +24,40 @@ def outer_sum(a: Array, b: Array) -> Array:
     return lax.dot_general(a, b, (((1,), (1,)), ((), ())), precision=PRECISION)
 
 
-SCATTER = 32
-"""Groups from which adding rows one by one beats a matrix product with indicators on a CPU."""
+SCATTER = 32, 128
+"""Groups, or columns, from which adding rows one by one beats a matrix product on a CPU."""
 
 
-def tally(x: Array, weight: Array, label: Array, k: int) -> tuple[Array, Array]:
-    """Weighted sums and counts of a block's rows by label.
+Tally = tuple[Array, Array]
+"""Weighted sums ``(k, d)`` and counts ``(k,)`` of rows by label."""
+
+
+def no_tally(k: int, d: int, dtype: Any) -> Tally:
+    """Of no rows."""
+    return jnp.zeros((k, d), dtype), jnp.zeros(k, dtype)
+
+
+def tally(total: Tally, x: Array, weight: Array, label: Array) -> Tally:
+    """Add a block's rows to what there is of their labels.
 
     Parameters
     ----------
+    total : (k, d) and (k,) arrays
     x : (d, b) array
     weight : (b,) array
     label : (b,) int array
-
-    Returns
-    -------
-    sums : (k, d) array
-    counts : (k,) array
     """
-    if k > SCATTER and jax.default_backend() == "cpu":
-        rows = jnp.concatenate([weight * x, weight[None]]).T
-        total = jnp.zeros((k, rows.shape[1]), x.dtype)
-        total = total.at[label].add(rows, mode="promise_in_bounds")
-        return total[:, :-1], total[:, -1]
+    sums, counts = total
+    k, d = sums.shape
+    many, wide = SCATTER
+    if (k > many or d >= wide) and jax.default_backend() == "cpu":
+        # The barrier has the rows turned over at once, not number by number as they are added.
+        rows = lax.optimization_barrier((weight * x).T)
+        sums = sums.at[label].add(rows, mode="promise_in_bounds")
+        return sums, counts.at[label].add(weight, mode="promise_in_bounds")
     index = jnp.arange(k, dtype=jnp.int32)[:, None]
     share = jnp.where(index == label, weight, 0)
-    return outer_sum(share, x), matmul(share, jnp.ones_like(weight))
+    return sums + outer_sum(share, x), counts + matmul(share, jnp.ones_like(weight))
 
 
 def half_squared_distance(x: Array, centers: Array, *, direct: bool) -> Array:

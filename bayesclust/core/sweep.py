@@ -54,26 +54,44 @@ def sweep(
     return add_up(rows, block)
 
 
-def add_up(rows: Rows, block: Callable[[Array, Array, Array], Any]) -> Any:
-    """Sum ``block(x (d, b), weight (b,), i)`` over the blocks in use.
+GROUP = 16
+"""Blocks between two compensated additions."""
 
-    Partial sums carry their rounding error along (Kahan 1965), so that float32 totals of millions
-    of rows are as good as those of one block.
-    """
+
+def add_up(rows: Rows, block: Callable[[Array, Array, Array], Any]) -> Any:
+    """Sum ``block(x (d, b), weight (b,), i)`` over the blocks in use."""
     if rows.x.shape[0] == 1:
         return block(rows.x[0], rows.weight[0], jnp.int32(0))
     shapes = jax.eval_shape(block, rows.x[0], rows.weight[0], jnp.int32(0))
     zero = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
 
-    def body(i: Array, carry: tuple[Any, Any]) -> tuple[Any, Any]:
-        total, lost = carry
-        part = block(rows.x[i], rows.weight[i], i)
+    def add(total: Any, x: Array, weight: Array, i: Array) -> Any:
+        return jax.tree.map(jnp.add, total, block(x, weight, i))
+
+    return add_onto(zero, rows, add)
+
+
+def add_onto(zero: Any, rows: Rows, add: Callable[[Any, Array, Array, Array], Any]) -> Any:
+    """Run ``total = add(total, x (d, b), weight (b,), i)`` over the blocks in use.
+
+    A few blocks are added plainly, as quick and as good as one long block. Their sums carry the
+    rounding error along (Kahan 1965), so that float32 totals of millions of rows are as good as
+    those of one block.
+    """
+    if rows.x.shape[0] == 1:
+        return add(zero, rows.x[0], rows.weight[0], jnp.int32(0))
+
+    def group(carry: tuple[Array, Any, Any]) -> tuple[Array, Any, Any]:
+        first, total, lost = carry
+        last = jnp.minimum(first + GROUP, rows.last)
+        part = lax.fori_loop(first, last, lambda i, t: add(t, rows.x[i], rows.weight[i], i), zero)
         y = jax.tree.map(jnp.subtract, part, lost)
         new = jax.tree.map(jnp.add, total, y)
         lost = jax.tree.map(lambda n, t, v: (n - t) - v, new, total, y)
-        return new, lost
+        return last, new, lost
 
-    return fold(rows, body, (zero, zero))[0]
+    start = jnp.asarray(rows.first, jnp.int32), zero, zero
+    return lax.while_loop(lambda carry: carry[0] < rows.last, group, start)[1]
 
 
 def fold(rows: Rows, body: Callable[[Array, Any], Any], start: Any) -> Any:

@@ -57,7 +57,7 @@ def moments(X: np.ndarray, sample_weight: np.ndarray | None = None) -> tuple[np.
     mean, variance : (d,) float64 ndarrays
     """
     n, d = X.shape
-    step = max(1, (1 << 16) // max(d, 1))
+    step = max(1, (1 << 17) // max(d, 1))
     w = None if sample_weight is None else np.asarray(sample_weight, np.float64)
     total = float(n) if w is None else float(w.sum())
     first = np.flatnonzero(w)[0] if w is not None else 0
@@ -71,9 +71,10 @@ def moments(X: np.ndarray, sample_weight: np.ndarray | None = None) -> tuple[np.
         y = X[i * step : (i + 1) * step] - low
         v = np.ones(len(y), y.dtype) if w is None else w[i * step : (i + 1) * step].astype(y.dtype)
         sums[0, i] = v @ y
-        wy = y if w is None else v[:, None] * y
-        # One matrix product beats a pass by columns where they are few.
-        sums[1, i] = np.diagonal(wy.T @ y) if d <= 16 else np.einsum("ij,ij->j", wy, y)
+        if d <= 16:  # one matrix product beats a pass by columns where they are few
+            sums[1, i] = np.diagonal((y if w is None else v[:, None] * y).T @ y)
+        else:
+            sums[1, i] = v @ np.square(y, out=y)
 
     def parts(begin: int, end: int) -> None:
         with np.errstate(over="ignore", invalid="ignore"):

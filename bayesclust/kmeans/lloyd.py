@@ -19,12 +19,13 @@ from bayesclust.core import assign
 from bayesclust.core.linalg import (
     half_squared_distance,
     matmul,
+    no_tally,
     squared_distance,
     tally,
 )
 from bayesclust.core.loop import Algorithm, record
-from bayesclust.core.rows import MIN_BLOCK, SHARED_BYTES, Rows, block_size
-from bayesclust.core.sweep import add_up, fold
+from bayesclust.core.rows import SHARED_BYTES, Rows, block_size
+from bayesclust.core.sweep import add_onto, add_up, fold
 
 
 def lloyd_block(n: int, k: int, d: int, dtype: Any) -> int:
@@ -32,8 +33,7 @@ def lloyd_block(n: int, k: int, d: int, dtype: Any) -> int:
 
     Long rows want longer blocks all the same: their matrix products take most of the time.
     """
-    least = 512 if d >= 64 else MIN_BLOCK
-    return block_size(n, max(k, d), dtype, least=least, tile=SHARED_BYTES - 1)
+    return block_size(n, max(k, d), dtype, least=64, tile=SHARED_BYTES - 1)
 
 
 @pytree
@@ -121,14 +121,14 @@ class LloydStep(Algorithm):
 
     @override
     def sweep(self, state: KMeansState, rows: Rows) -> Any:
-        k = state.centers.shape[0]
 
-        def block(x: Array, weight: Array, i: Array) -> Any:
+        def add(total: Any, x: Array, weight: Array, i: Array) -> Any:
             scores = -half_squared_distance(x, state.centers, direct=self.direct)
             label, value = assign.winner(scores)
-            return tally(x, weight, label, k), matmul(weight, value)
+            return tally(total[0], x, weight, label), total[1] + matmul(weight, value)
 
-        return add_up(rows, block)
+        zero = no_tally(*state.centers.shape, rows.dtype), jnp.zeros((), rows.dtype)
+        return add_onto(zero, rows, add)
 
     @override
     def update(self, state: KMeansState, stats: Any) -> KMeansState:
