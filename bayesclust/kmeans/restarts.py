@@ -11,11 +11,11 @@ import numpy as np
 
 from bayesclust._typing import Array, Key
 from bayesclust.core.loop import iterate, over_parts, restarts, run
-from bayesclust.core.rows import Rows, pack_host, spread
+from bayesclust.core.rows import Rows, pack_host, split, spread
 from bayesclust.core.units import Units
 from bayesclust.kmeans.assignment import assign_program
 from bayesclust.kmeans.lloyd import KMeansState, LloydStep, lloyd_block
-from bayesclust.kmeans.seeding import greedy
+from bayesclust.kmeans.seeding import greedy, greedy_driven, n_candidates
 
 Seeding = Callable[..., Array]
 """``(key, rows, k) -> (k, d) centres``: `seeding.greedy`, `seeding.random_rows`, or one's own."""
@@ -144,7 +144,16 @@ def seed(seeding: Seeding, key: Key, rows: Rows, k: int, direct: bool) -> Array:
     return seeding(key, rows, k)
 
 
-seed_program = jax.jit(seed, static_argnums=(0, 3, 4))
+_seed = jax.jit(seed, static_argnums=(0, 3, 4))
+
+
+def seed_program(seeding: Seeding, key: Key, rows: Rows, k: int, direct: bool) -> Array:
+    """`seed`, compiled; many rows are judged by all cores."""
+    if seeding is greedy and not isinstance(rows.x, jax.core.Tracer):
+        parts = split(rows, rows.x.size * n_candidates(k))
+        if len(parts) > 1:
+            return greedy_driven(key, parts, k, direct=direct)
+    return _seed(seeding, key, rows, k, direct)
 
 
 @jax.jit

@@ -8,13 +8,19 @@ D. Arthur and S. Vassilvitskii (2007), k-means++: the advantages of careful seed
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
+from bayesclust._pytree import pytree, static
 from bayesclust._typing import Array, Key
+from bayesclust.core import threads
 from bayesclust.core.linalg import matmul, squared_distance
 from bayesclust.core.rows import Rows
 
@@ -42,66 +48,211 @@ def greedy(key: Key, rows: Rows, k: int, *, direct: bool = False) -> Array:
     -------
     (k, d) array
     """
-    n_candidates = 2 + int(math.log(k))
-    m, d, _ = rows.x.shape
-    dtype = rows.dtype
-    # One draw for all: every call of a generator costs compilation.
-    u_block, u_row = jax.random.uniform(key, (2, k, n_candidates), dtype)
-    used = (jnp.arange(m) >= rows.first) & (jnp.arange(m) < rows.last)
-    weight_sums = jnp.where(used, jnp.sum(rows.weight, axis=1), 0)
+    gaps = Gaps(direct or rows.n_features <= FEW)
+    draws = uniforms(key, k, rows.dtype)
+    share = Share.of(rows, gaps.norm_sums(rows))
 
-    # Few columns are best taken one by one, and then differences cost nothing more.
-    direct = direct or d <= FEW
+    def step(j: Array, carry: tuple[Seeds, Array]) -> tuple[Seeds, Array]:
+        seeds, nearest = carry
+        own = [share.at(nearest)]
+        candidates = propose(gaps, seeds, own, draws, j)
+        nearest, by_block = judge(gaps, own[0], seeds.winner, candidates, j)
+        return choose(seeds, candidates, [by_block], j), nearest
 
-    def gap(x: Array, points: Array) -> Array:
-        """Squared distances short of the row's own norm, ``(d, b), (p, d) -> (p, b)``.
+    return lax.fori_loop(0, k, step, (Seeds.none(k, [share]), share.nearest))[0].centers
+
+
+def greedy_driven(key: Key, parts: list[Rows], k: int, *, direct: bool = False) -> Array:
+    """`greedy` from the host: a thread judges each part of the rows; the same choices.
+
+    Parameters
+    ----------
+    key : PRNG key
+    parts : list of Rows
+        From `core.rows.split`.
+    k, direct
+        As for `greedy`.
+    """
+    gaps = Gaps(direct or parts[0].n_features <= FEW)
+    draws = _uniforms(key, k, parts[0].dtype)
+    sums = threads.run([functools.partial(_norm_sums, gaps, part) for part in parts])
+    shares = [Share.of(part, own) for part, own in zip(parts, sums, strict=True)]
+    seeds = _none(shares, k)
+    for j in np.arange(k, dtype=np.int32):
+        candidates = _propose(gaps, seeds, shares, draws, j)
+
+        call = functools.partial(_judge, gaps, winner=seeds.winner, candidates=candidates, j=j)
+        judged = threads.run([functools.partial(call, share=share) for share in shares])
+        shares = [share.at(near) for share, (near, _) in zip(shares, judged, strict=True)]
+        seeds = _choose(seeds, candidates, [by_block for _, by_block in judged], j)
+    return seeds.centers
+
+
+def n_candidates(k: int) -> int:
+    """Candidates for each centre."""
+    return 2 + int(math.log(k))
+
+
+def uniforms(key: Key, k: int, dtype: Any) -> Array:
+    """What draws all candidates, ``(k, 2, p)``: every call of a generator costs compilation."""
+    return jnp.swapaxes(jax.random.uniform(key, (2, k, n_candidates(k)), dtype), 0, 1)
+
+
+@pytree
+class Gaps:
+    """Squared distances of rows to points.
+
+    Attributes
+    ----------
+    direct : bool
+        By differences: few columns are best taken one by one, and then they cost nothing more.
+    """
+
+    direct: bool = static()
+
+    def __call__(self, x: Array, points: Array) -> Array:
+        """Short of the row's own norm, ``(d, b), (p, d) -> (p, b)``.
 
         No comparison between points needs the norm; what needs it adds it, see `norm`.
         """
-        if direct:
+        if self.direct:
             return squared_distance(x, points)
         return jnp.sum(points * points, axis=1)[:, None] - 2 * matmul(points, x)
 
-    def norm(x: Array) -> Array:
-        """Squared norms of rows ``(.., d, b)``, as far as `gap` leaves them out."""
-        return jnp.sum(x * x, axis=-2) if not direct else jnp.zeros((), dtype)
+    def norm(self, x: Array) -> Array:
+        """Squared norms of rows ``(.., d, b)``, as far as a call leaves them out."""
+        return jnp.zeros((), x.dtype) if self.direct else jnp.sum(x * x, axis=-2)
 
-    norm_sums = jnp.sum(rows.weight * norm(rows.x), axis=1)
+    def norm_sums(self, rows: Rows) -> Array:
+        """Weighted sum of norms by block, ``(m,)``."""
+        if self.direct:
+            return jnp.zeros(len(rows.weight), rows.dtype)
+        return lax.map(lambda own: jnp.sum(matmul(own[0] * own[0], own[1])), (rows.x, rows.weight))
 
-    def judge(nearest: Array, winner: Array, j: Array, candidates: Array) -> tuple[Array, Array]:
-        """Fold the last winner into `nearest`; weighted sums by block if a candidate is added."""
-        points = jnp.concatenate([winner[None], candidates])
 
-        def body(_: None, block: tuple[Array, ...]) -> tuple[None, tuple[Array, Array]]:
-            x, weight, nearest, own = block
-            gaps = gap(x, points)
-            near = jnp.where(j > 0, jnp.minimum(nearest, gaps[0]), jnp.inf)
-            total = own + matmul(jnp.minimum(near, gaps[1:]), weight)
-            return None, (near, jnp.maximum(total, 0))
+@pytree
+class Share:
+    """Rows that one thread judges.
 
-        # A scan writes what it makes apart from what it reads: in one carry XLA copies it all.
-        return lax.scan(body, None, (rows.x, rows.weight, nearest, norm_sums), unroll=m == 1)[1]
+    Attributes
+    ----------
+    rows : Rows
+    norm_sums : (m,) array
+        Weighted sum of norms by block.
+    nearest : (m, b) array
+        `Gaps` to the nearest centre, the last one not yet counted.
+    """
 
-    def step(j: Array, carry: tuple[Array, ...]) -> tuple[Array, ...]:
-        centers, nearest, sums, winner = carry
+    rows: Rows
+    norm_sums: Array
+    nearest: Array
 
-        def candidate(u_block: Array, u_row: Array) -> Array:
-            i = pick(u_block, sums, weight_sums) if m > 1 else 0
-            x, weight = rows.x[i], rows.weight[i]
-            near = jnp.minimum(nearest[i], gap(x, winner[None])[0])
-            near = jnp.maximum(near + norm(x), 0)
-            # The first centre is drawn by weight alone, and has one candidate.
-            return x[:, pick(u_row, jnp.where(j > 0, weight * near, weight), weight)]
+    @classmethod
+    def of(cls, rows: Rows, norm_sums: Array) -> Share:
+        """Before there is a centre."""
+        return cls(rows, norm_sums, jnp.full_like(rows.weight, jnp.inf))
 
-        candidates = jax.vmap(candidate)(u_block[j], u_row[j])
-        nearest, by_block = judge(nearest, winner, j, candidates)
-        best = jnp.where(j > 0, jnp.argmin(jnp.sum(by_block, axis=0)), 0)
-        winner = candidates[best]
-        return centers.at[j].set(winner), nearest, by_block[:, best], winner
+    def at(self, nearest: Array) -> Share:
+        """The same with other gaps."""
+        return dataclasses.replace(self, nearest=nearest)
 
-    nearest = jnp.full(rows.weight.shape, jnp.inf, dtype)
-    start = (jnp.zeros((k, d), dtype), nearest, weight_sums, jnp.zeros(d, dtype))
-    return lax.fori_loop(0, k, step, start)[0]
+    def weight_sums(self) -> Array:
+        """Weight by block, ``(m,)``."""
+        block = jnp.arange(self.rows.x.shape[0])
+        used = (block >= self.rows.first) & (block < self.rows.last)
+        return jnp.where(used, jnp.sum(self.rows.weight, axis=1), 0)
+
+
+@pytree
+class Seeds:
+    """Where seeding stands.
+
+    Attributes
+    ----------
+    centers : (k, d) array
+    winner : (d,) array
+        The last centre.
+    sums : (m,) array
+        Weighted squared distances to the nearest centre, by block of all parts.
+    weight_sums : (m,) array
+    """
+
+    centers: Array
+    winner: Array
+    sums: Array
+    weight_sums: Array
+
+    @classmethod
+    def none(cls, k: int, shares: list[Share]) -> Seeds:
+        """Before there is a centre: the first is drawn by weight alone."""
+        weight_sums = jnp.concatenate([share.weight_sums() for share in shares])
+        d, dtype = shares[0].rows.n_features, shares[0].rows.dtype
+        zero = jnp.zeros(d, dtype)
+        return cls(jnp.zeros((k, d), dtype), zero, weight_sums, weight_sums)
+
+
+def propose(gaps: Gaps, seeds: Seeds, shares: list[Share], draws: Array, j: Array) -> Array:
+    """Candidates for centre `j`, ``(p, d)``."""
+
+    def block(i: Array) -> tuple[Array, Array, Array]:
+        first, found = 0, None
+        for share in shares:
+            m = share.rows.x.shape[0]
+            at = jnp.clip(i - first, 0, m - 1)
+            own = share.rows.x[at], share.rows.weight[at], share.nearest[at]
+            found = (
+                own
+                if found is None
+                else jax.tree.map(lambda o, f, first=first: jnp.where(i >= first, o, f), own, found)
+            )
+            first += m
+        assert found is not None
+        return found
+
+    def candidate(u: Array) -> Array:
+        i = pick(u[0], seeds.sums, seeds.weight_sums) if seeds.sums.shape[0] > 1 else jnp.int32(0)
+        x, weight, nearest = block(i)
+        near = jnp.minimum(nearest, gaps(x, seeds.winner[None])[0])
+        near = jnp.maximum(near + gaps.norm(x), 0)
+        # The first centre is drawn by weight alone, and has one candidate.
+        return x[:, pick(u[1], jnp.where(j > 0, weight * near, weight), weight)]
+
+    return lax.map(candidate, draws[j].T)
+
+
+def judge(
+    gaps: Gaps, share: Share, winner: Array, candidates: Array, j: Array
+) -> tuple[Array, Array]:
+    """Fold the last winner into `nearest`; weighted sums by block if a candidate is added."""
+    points = jnp.concatenate([winner[None], candidates])
+
+    def body(_: None, block: tuple[Array, ...]) -> tuple[None, tuple[Array, Array]]:
+        x, weight, nearest, own = block
+        to = gaps(x, points)
+        near = jnp.where(j > 0, jnp.minimum(nearest, to[0]), jnp.inf)
+        total = own + matmul(jnp.minimum(near, to[1:]), weight)
+        return None, (near, jnp.maximum(total, 0))
+
+    # A scan writes what it makes apart from what it reads: in one carry XLA copies it all.
+    rows = share.rows
+    blocks = rows.x, rows.weight, share.nearest, share.norm_sums
+    return lax.scan(body, None, blocks, unroll=rows.x.shape[0] == 1)[1]
+
+
+def choose(seeds: Seeds, candidates: Array, judged: list[Array], j: Array) -> Seeds:
+    """Keep the candidate that leaves the least sum."""
+    by_block = jnp.concatenate(judged)
+    best = jnp.where(j > 0, jnp.argmin(jnp.sum(by_block, axis=0)), 0)
+    winner = candidates[best]
+    return dataclasses.replace(
+        seeds, centers=seeds.centers.at[j].set(winner), winner=winner, sums=by_block[:, best]
+    )
+
+
+_norm_sums = jax.jit(Gaps.norm_sums)
+_none = jax.jit(lambda shares, k: Seeds.none(k, shares), static_argnums=1)
+_uniforms = jax.jit(uniforms, static_argnums=(1, 2))
+_propose, _judge, _choose = jax.jit(propose), jax.jit(judge), jax.jit(choose)
 
 
 def random_rows(key: Key, rows: Rows, k: int) -> Array:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bayesclust.core import rows, threads
-from bayesclust.core.rows import aligned_zeros, block_size, bucket, pack, pack_host, unblock
+from bayesclust.core.rows import aligned_zeros, block_size, bucket, pack, pack_host, split, unblock
 
 
 @given(st.integers(1, 10**9))
@@ -81,6 +81,18 @@ def test_many_rows_are_packed_by_several_threads_as_by_one(monkeypatch):
     monkeypatch.setattr(rows, "cores", lambda: 1)
     alone = pack_host(X, **settings)
     np.testing.assert_array_equal(shared.x, alone.x)
+
+
+def test_parts_are_all_blocks_once_in_the_memory_of_the_whole(monkeypatch):
+    monkeypatch.setattr(rows, "cores", lambda: 2)
+    X = np.random.default_rng(0).normal(size=(1100, 3)).astype(np.float32)
+    whole = pack_host(X, shift=np.zeros(3), scale=np.ones(3), block=32)
+    assert split(whole, rows.PARALLEL_WORK - 1) == [whole]
+    parts = split(whole, rows.PARALLEL_WORK)
+    np.testing.assert_array_equal(np.concatenate([p.x for p in parts]), whole.x)
+    np.testing.assert_array_equal(np.concatenate([p.weight for p in parts]), whole.weight)
+    assert sum(int(p.last) - int(p.first) for p in parts) == whole.last < len(whole.x)
+    assert np.shares_memory(np.asarray(parts[1].x), np.asarray(whole.x))
 
 
 def test_aligned_zeros_lie_on_the_boundary_a_device_adopts():

@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 
 from bayesclust import kmeans
+from bayesclust.core import rows as core_rows
 from bayesclust.kmeans import MiniBatchState, minibatch
+from bayesclust.kmeans.seeding import greedy_driven
 from tests.problems import KEY, blobs, packed, slowly
 
 Z = np.arange(300) % 3
@@ -137,6 +139,20 @@ def test_greedy_seeds_find_far_clusters_which_random_rows_do_not():
     assert covered(kmeans.random_rows) < 0.2  # 5!/5^5 = 0.04
 
 
+@pytest.mark.parametrize("d", [2, 6])
+def test_seeds_are_the_same_whoever_judges_the_rows(d, monkeypatch):
+    monkeypatch.setattr(core_rows, "cores", lambda: 2)
+    rng = np.random.default_rng(d)
+    X = (rng.normal(size=(1000, d)) + 4 * rng.integers(0, 5, (1000, 1))).astype(np.float32)
+    whole = packed(X, rng.integers(0, 3, 1000).astype(np.float32))
+    parts = core_rows.split(whole, core_rows.PARALLEL_WORK)
+    assert len(parts) == 2
+    for seed in range(5):
+        key = jax.random.key(seed)
+        one = jax.jit(kmeans.greedy, static_argnums=2)(key, whole, 8)
+        np.testing.assert_array_equal(greedy_driven(key, parts, 8), one)
+
+
 def test_first_seeds_follow_the_weights():
     points = np.arange(32, dtype=np.float32)[:, None]
     weight = np.where(np.arange(32) < 2, [1.0] + [3.0] + [0] * 30, 0)
@@ -146,6 +162,27 @@ def test_first_seeds_follow_the_weights():
         first = seeds_of(seeding, rows, 1, 4000)[:, 0, 0].astype(int)
         share = np.bincount(first, minlength=32)[[0, 1, 20]] / 4000
         np.testing.assert_allclose(share, [0.125, 0.375, 0.5], atol=0.035)
+
+
+@pytest.mark.parametrize("d", [2, 6])
+def test_second_seeds_follow_weight_times_squared_distance(d):
+    rng = np.random.default_rng(d)
+    points = np.round(rng.normal(size=(32, d)) * rng.uniform(0.5, 3, (32, 1)), 3).astype(np.float32)
+    weight = rng.integers(0, 4, 32).astype(float)
+    d2 = ((points[:, None] - points.astype(float)) ** 2).sum(-1)
+    expected = np.zeros(32)
+    for first in range(32):
+        q = weight * d2[first] / (weight * d2[first]).sum()
+        # The better of two candidates: the other is drawn again, or one of higher cost.
+        cost = weight @ np.minimum(d2[first][:, None], d2)
+        worse = (q * (cost[:, None] < cost)).sum(1)
+        expected += weight[first] / weight.sum() * (q * q + 2 * q * worse)
+    seeds = seeds_of(kmeans.greedy, packed(points, weight, block=16), 2, 20_000)[:, 1]
+    second = np.abs(seeds[:, None] - points).sum(-1).argmin(1)
+    found, seen = np.bincount(second, minlength=32), expected > 0
+    chi2 = ((found - 20_000 * expected)[seen] ** 2 / (20_000 * expected[seen])).sum()
+    assert found[~seen].sum() == 0
+    assert chi2 < seen.sum() + 5 * np.sqrt(2 * seen.sum())
 
 
 def test_seeding_on_a_subsample_sees_only_that_many_rows():
