@@ -50,16 +50,15 @@ def greedy(key: Key, rows: Rows, k: int, *, direct: bool = False) -> Array:
     """
     gaps = Gaps(direct or rows.n_features <= FEW)
     draws = uniforms(key, k, rows.dtype)
-    share = Share.of(rows, gaps.norm_sums(rows))
+    norms = gaps.norm_sums(rows)
 
     def step(j: Array, carry: tuple[Seeds, Array]) -> tuple[Seeds, Array]:
         seeds, nearest = carry
-        own = [share.at(nearest)]
-        candidates = propose(gaps, seeds, own, draws, j)
-        nearest, by_block = judge(gaps, own[0], seeds.winner, candidates, j)
+        candidates = propose(gaps, seeds, [rows], [nearest], draws, j)
+        nearest, by_block = judge(gaps, nearest, rows, norms, seeds.winner, candidates, j)
         return choose(seeds, candidates, [by_block], j), nearest
 
-    return lax.fori_loop(0, k, step, (Seeds.none(k, [share]), share.nearest))[0].centers
+    return lax.fori_loop(0, k, step, (Seeds.none(k, [rows]), far(rows)))[0].centers
 
 
 def greedy_driven(key: Key, parts: list[Rows], k: int, *, direct: bool = False) -> Array:
@@ -75,15 +74,16 @@ def greedy_driven(key: Key, parts: list[Rows], k: int, *, direct: bool = False) 
     """
     gaps = Gaps(direct or parts[0].n_features <= FEW)
     draws = _uniforms(key, k, parts[0].dtype)
-    sums = threads.run([functools.partial(_norm_sums, gaps, part) for part in parts])
-    shares = [Share.of(part, own) for part, own in zip(parts, sums, strict=True)]
-    seeds = _none(shares, k)
+    norms = threads.run([functools.partial(_norm_sums, gaps, part) for part in parts])
+    seeds, nearest = _none(k, parts), [far(part) for part in parts]
     for j in np.arange(k, dtype=np.int32):
-        candidates = _propose(gaps, seeds, shares, draws, j)
-
-        call = functools.partial(_judge, gaps, winner=seeds.winner, candidates=candidates, j=j)
-        judged = threads.run([functools.partial(call, share=share) for share in shares])
-        shares = [share.at(near) for share, (near, _) in zip(shares, judged, strict=True)]
+        candidates = _propose(gaps, seeds, parts, nearest, draws, j)
+        calls = [
+            functools.partial(_judge, gaps, *own, seeds.winner, candidates, j)
+            for own in zip(nearest, parts, norms, strict=True)
+        ]
+        judged = threads.run(calls)
+        nearest = [near for near, _ in judged]
         seeds = _choose(seeds, candidates, [by_block for _, by_block in judged], j)
     return seeds.centers
 
@@ -130,37 +130,9 @@ class Gaps:
         return lax.map(lambda own: jnp.sum(matmul(own[0] * own[0], own[1])), (rows.x, rows.weight))
 
 
-@pytree
-class Share:
-    """Rows that one thread judges.
-
-    Attributes
-    ----------
-    rows : Rows
-    norm_sums : (m,) array
-        Weighted sum of norms by block.
-    nearest : (m, b) array
-        `Gaps` to the nearest centre, the last one not yet counted.
-    """
-
-    rows: Rows
-    norm_sums: Array
-    nearest: Array
-
-    @classmethod
-    def of(cls, rows: Rows, norm_sums: Array) -> Share:
-        """Before there is a centre."""
-        return cls(rows, norm_sums, jnp.full_like(rows.weight, jnp.inf))
-
-    def at(self, nearest: Array) -> Share:
-        """The same with other gaps."""
-        return dataclasses.replace(self, nearest=nearest)
-
-    def weight_sums(self) -> Array:
-        """Weight by block, ``(m,)``."""
-        block = jnp.arange(self.rows.x.shape[0])
-        used = (block >= self.rows.first) & (block < self.rows.last)
-        return jnp.where(used, jnp.sum(self.rows.weight, axis=1), 0)
+def far(rows: Rows) -> Array:
+    """`Gaps` to the nearest centre where there is none, ``(m, b)``."""
+    return jnp.full_like(rows.weight, jnp.inf)
 
 
 @pytree
@@ -183,28 +155,31 @@ class Seeds:
     weight_sums: Array
 
     @classmethod
-    def none(cls, k: int, shares: list[Share]) -> Seeds:
+    def none(cls, k: int, parts: list[Rows]) -> Seeds:
         """Before there is a centre: the first is drawn by weight alone."""
-        weight_sums = jnp.concatenate([share.weight_sums() for share in shares])
-        d, dtype = shares[0].rows.n_features, shares[0].rows.dtype
-        zero = jnp.zeros(d, dtype)
-        return cls(jnp.zeros((k, d), dtype), zero, weight_sums, weight_sums)
+
+        def weights(rows: Rows) -> Array:
+            block = jnp.arange(len(rows.weight))
+            used = (block >= rows.first) & (block < rows.last)
+            return jnp.where(used, jnp.sum(rows.weight, axis=1), 0)
+
+        weight_sums = jnp.concatenate([weights(rows) for rows in parts])
+        d, dtype = parts[0].n_features, parts[0].dtype
+        return cls(jnp.zeros((k, d), dtype), jnp.zeros(d, dtype), weight_sums, weight_sums)
 
 
-def propose(gaps: Gaps, seeds: Seeds, shares: list[Share], draws: Array, j: Array) -> Array:
-    """Candidates for centre `j`, ``(p, d)``."""
+def propose(
+    gaps: Gaps, seeds: Seeds, parts: list[Rows], nearest: list[Array], draws: Array, j: Array
+) -> Array:
+    """Candidates for centre `j`, ``(p, d)``; `nearest` leaves out the last centre still."""
 
     def block(i: Array) -> tuple[Array, Array, Array]:
         first, found = 0, None
-        for share in shares:
-            m = share.rows.x.shape[0]
+        for rows, near in zip(parts, nearest, strict=True):
+            m = len(rows.weight)
             at = jnp.clip(i - first, 0, m - 1)
-            own = share.rows.x[at], share.rows.weight[at], share.nearest[at]
-            found = (
-                own
-                if found is None
-                else jax.tree.map(lambda o, f, first=first: jnp.where(i >= first, o, f), own, found)
-            )
+            own = rows.x[at], rows.weight[at], near[at]
+            found = own if found is None else _either(i >= first, own, found)
             first += m
         assert found is not None
         return found
@@ -220,23 +195,54 @@ def propose(gaps: Gaps, seeds: Seeds, shares: list[Share], draws: Array, j: Arra
     return lax.map(candidate, draws[j].T)
 
 
+def _either(choice: Array, one: Any, other: Any) -> Any:
+    return jax.tree.map(lambda a, b: jnp.where(choice, a, b), one, other)
+
+
 def judge(
-    gaps: Gaps, share: Share, winner: Array, candidates: Array, j: Array
+    gaps: Gaps,
+    nearest: Array,
+    rows: Rows,
+    norms: Array,
+    winner: Array,
+    candidates: Array,
+    j: Array,
 ) -> tuple[Array, Array]:
-    """Fold the last winner into `nearest`; weighted sums by block if a candidate is added."""
+    """Fold the last winner into `nearest`; weighted sums by block if a candidate is added.
+
+    Parameters
+    ----------
+    gaps : Gaps
+    nearest : (m, b) array
+        `Gaps` to the nearest centre but the winner.
+    rows : Rows
+    norms : (m,) array
+        From `Gaps.norm_sums`.
+    winner : (d,) array
+    candidates : (p, d) array
+    j : int
+
+    Returns
+    -------
+    nearest : (m, b) array
+    sums : (m, p) array
+        Weighted squared distances to the nearest centre.
+    """
     points = jnp.concatenate([winner[None], candidates])
 
-    def body(_: None, block: tuple[Array, ...]) -> tuple[None, tuple[Array, Array]]:
-        x, weight, nearest, own = block
-        to = gaps(x, points)
-        near = jnp.where(j > 0, jnp.minimum(nearest, to[0]), jnp.inf)
-        total = own + matmul(jnp.minimum(near, to[1:]), weight)
-        return None, (near, jnp.maximum(total, 0))
+    def body(i: Array, carry: tuple[Array, Array]) -> tuple[Array, Array]:
+        nearest, sums = carry
+        to = gaps(rows.x[i], points)
+        # Without barriers XLA copies all of `nearest` to read one block of it and write another.
+        old = lax.optimization_barrier(nearest[i])
+        near = lax.optimization_barrier(jnp.where(j > 0, jnp.minimum(old, to[0]), jnp.inf))
+        total = norms[i] + matmul(jnp.minimum(near, to[1:]), rows.weight[i])
+        return nearest.at[i].set(near), sums.at[i].set(jnp.maximum(total, 0))
 
-    # A scan writes what it makes apart from what it reads: in one carry XLA copies it all.
-    rows = share.rows
-    blocks = rows.x, rows.weight, share.nearest, share.norm_sums
-    return lax.scan(body, None, blocks, unroll=rows.x.shape[0] == 1)[1]
+    start = nearest, jnp.zeros((len(rows.weight), len(candidates)), rows.dtype)
+    if len(rows.weight) == 1:
+        return body(jnp.int32(0), start)
+    return lax.fori_loop(0, len(rows.weight), body, start)
 
 
 def choose(seeds: Seeds, candidates: Array, judged: list[Array], j: Array) -> Seeds:
@@ -250,9 +256,10 @@ def choose(seeds: Seeds, candidates: Array, judged: list[Array], j: Array) -> Se
 
 
 _norm_sums = jax.jit(Gaps.norm_sums)
-_none = jax.jit(lambda shares, k: Seeds.none(k, shares), static_argnums=1)
+_none = jax.jit(Seeds.none, static_argnums=0)
 _uniforms = jax.jit(uniforms, static_argnums=(1, 2))
-_propose, _judge, _choose = jax.jit(propose), jax.jit(judge), jax.jit(choose)
+_propose, _choose = jax.jit(propose), jax.jit(choose)
+_judge = jax.jit(judge, donate_argnames="nearest")
 
 
 def random_rows(key: Key, rows: Rows, k: int) -> Array:
