@@ -8,6 +8,7 @@ they add nothing to any sum.
 from __future__ import annotations
 
 import dataclasses
+import gc
 import itertools
 import os
 from typing import Any
@@ -186,6 +187,14 @@ def pack_host(
 def to_device(x: np.ndarray) -> Array:
     """Hand a host array, which nobody changes afterwards, to the default device."""
     return jax.device_put(x, may_alias=True)
+
+
+def release() -> None:
+    """Give back host memory that JAX read in place and nobody holds any more.
+
+    JAX does so only when Python collects garbage.
+    """
+    gc.collect(0)
 
 
 def cores() -> int:

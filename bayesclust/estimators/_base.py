@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import gc
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +20,7 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
+from bayesclust.core.rows import release
 from bayesclust.core.units import Units, natural_units, standard_units
 from bayesclust.draws import Draws
 from bayesclust.engines.base import PointEngine
@@ -147,9 +147,7 @@ class Clusterer(BaseEstimator):
         hard: bool,
     ) -> None:
         """Draw around the point fit if asked for, and set `clustering_`."""
-        # JAX gives back host memory that it read in place when Python next collects garbage: now,
-        # before the second pass over the rows, lest the fit's own copy of them lies beside it.
-        gc.collect(0)
+        release()  # the fit's own copy of the rows, before the second pass over them
         draws = None
         wide = X.dtype == np.float32 and _too_fine(mixture, point, units, hard=hard)
         # What float32 cannot tell apart is drawn, and scored, in double precision.

@@ -202,6 +202,8 @@ def fit_host(
     assert result is not None
     scale2 = units.scale[0] ** 2 if np.all(units.scale == units.scale[0]) else 1.0
     host = jax.device_get(result)
+    del rows, seeds_from, result
+    rows_.release()  # before labels become wider
 
     def outward(centers: np.ndarray) -> np.ndarray:
         return units.outward(centers).astype(X.dtype)
