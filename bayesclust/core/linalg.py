@@ -46,6 +46,12 @@ def tally(total: Tally, x: Array, weight: Array, label: Array) -> Tally:
     x : (d, b) array
     weight : (b,) array
     label : (b,) int array
+        Below k.
+
+    Returns
+    -------
+    sums : (k, d) array
+    counts : (k,) array
     """
     sums, counts = total
     k, d = sums.shape

@@ -77,6 +77,17 @@ def add_onto(zero: Any, rows: Rows, add: Callable[[Any, Array, Array, Array], An
     A few blocks are added plainly, as quick and as good as one long block. Their sums carry the
     rounding error along (Kahan 1965), so that float32 totals of millions of rows are as good as
     those of one block.
+
+    Parameters
+    ----------
+    zero : pytree of arrays
+        The sums of no rows, where every total starts.
+    rows : Rows
+    add : callable
+
+    Returns
+    -------
+    pytree like `zero`
     """
     if rows.x.shape[0] == 1:
         return add(zero, rows.x[0], rows.weight[0], jnp.int32(0))

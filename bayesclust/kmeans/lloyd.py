@@ -29,10 +29,7 @@ from bayesclust.core.sweep import add_onto, add_up, fold
 
 
 def lloyd_block(n: int, k: int, d: int, dtype: Any) -> int:
-    """Rows per block of a sweep of Lloyd's algorithm: as many as XLA leaves to one core.
-
-    Long rows want longer blocks all the same: their matrix products take most of the time.
-    """
+    """Rows per block of a sweep of Lloyd's algorithm: as many as XLA leaves to one core."""
     return block_size(n, max(k, d), dtype, least=64, tile=SHARED_BYTES - 1)
 
 

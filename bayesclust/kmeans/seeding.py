@@ -71,6 +71,10 @@ def greedy_driven(key: Key, parts: list[Rows], k: int, *, direct: bool = False) 
         From `core.rows.split`.
     k, direct
         As for `greedy`.
+
+    Returns
+    -------
+    (k, d) array
     """
     gaps = Gaps(direct or parts[0].n_features <= FEW)
     draws = _uniforms(key, k, parts[0].dtype)
