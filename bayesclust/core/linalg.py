@@ -27,14 +27,18 @@ def outer_sum(a: Array, b: Array) -> Array:
 SCATTER = 32, 128
 """Groups, or columns, from which adding rows one by one beats a matrix product on a CPU."""
 
+LANES = 8
+"""Numbers that rows added one by one come in: another count takes half as long again."""
+
 
 Tally = tuple[Array, Array]
 """Weighted sums ``(k, d)`` and counts ``(k,)`` of rows by label."""
 
 
 def no_tally(k: int, d: int, dtype: Any) -> Tally:
-    """Of no rows."""
-    return jnp.zeros((k, d), dtype), jnp.zeros(k, dtype)
+    """Of no rows; the sums may be wider than `d`, see `tallied`."""
+    wide = -(-d // LANES) * LANES if _scatters(k, d) and d > LANES else d
+    return jnp.zeros((k, wide), dtype), jnp.zeros(k, dtype)
 
 
 def tally(total: Tally, x: Array, weight: Array, label: Array) -> Tally:
@@ -42,28 +46,35 @@ def tally(total: Tally, x: Array, weight: Array, label: Array) -> Tally:
 
     Parameters
     ----------
-    total : (k, d) and (k,) arrays
+    total : (k, >= d) and (k,) arrays
+        From `no_tally`.
     x : (d, b) array
     weight : (b,) array
     label : (b,) int array
         Below k.
-
-    Returns
-    -------
-    sums : (k, d) array
-    counts : (k,) array
     """
     sums, counts = total
-    k, d = sums.shape
-    many, wide = SCATTER
-    if (k > many or d >= wide) and jax.default_backend() == "cpu":
+    k, d = len(counts), len(x)
+    if _scatters(k, d):
+        rows = jnp.pad(weight * x, ((0, sums.shape[1] - d), (0, 0)))
         # The barrier has the rows turned over at once, not number by number as they are added.
-        rows = lax.optimization_barrier((weight * x).T)
+        rows = lax.optimization_barrier(rows.T)
         sums = sums.at[label].add(rows, mode="promise_in_bounds")
         return sums, counts.at[label].add(weight, mode="promise_in_bounds")
     index = jnp.arange(k, dtype=jnp.int32)[:, None]
     share = jnp.where(index == label, weight, 0)
     return sums + outer_sum(share, x), counts + matmul(share, jnp.ones_like(weight))
+
+
+def tallied(total: Tally, d: int) -> Tally:
+    """Sums ``(k, d)`` and counts ``(k,)``, once all rows are added."""
+    sums, counts = total
+    return sums[:, :d], counts
+
+
+def _scatters(k: int, d: int) -> bool:
+    many, wide = SCATTER
+    return (k > many or d >= wide) and jax.default_backend() == "cpu"
 
 
 def half_squared_distance(x: Array, centers: Array, *, direct: bool) -> Array:

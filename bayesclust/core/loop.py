@@ -90,9 +90,13 @@ def _sweep(algorithm: Algorithm, state: Any, rows: Rows) -> Any:
 
 @jax.jit
 def _update(algorithm: Algorithm, state: Any, stats: Sequence[Any]) -> tuple[Any, Array, Array]:
-    total = jax.tree.map(lambda *s: sum(s[1:], s[0]), *stats)
-    state = algorithm.update(state, total)
+    state = algorithm.update(state, total(stats))
     return state, ~state.converged, algorithm.unsettled(state)
+
+
+def total(stats: Sequence[Any]) -> Any:
+    """Statistics of all rows, from those of the parts."""
+    return jax.tree.map(lambda *s: sum(s[1:], s[0]), *stats)
 
 
 @jax.jit

@@ -8,11 +8,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
 from bayesclust._pytree import pytree
 from bayesclust._typing import AnyArray, Array
 from bayesclust.core.assign import winner
-from bayesclust.core.linalg import half_squared_distance
+from bayesclust.core.linalg import half_squared_distance, matmul
 from bayesclust.core.loop import over_parts
 from bayesclust.core.rows import Rows, pack_host, spread
 from bayesclust.core.sweep import fold
@@ -52,11 +53,16 @@ def assign_rows(centers: Array, rows: Rows, *, direct: bool) -> Assigned:
         labels, counts, inertia = carry
         x, weight = rows.x[i], rows.weight[i]
         label, _ = winner(-half_squared_distance(x, centers, direct=direct))
-        # By differences, so that the sum of squares does not cancel.
-        gap = x - centers[label].T
+        # By differences, so that the sum of squares does not cancel. The barrier has whole centres
+        # copied and then turned over, not number by number.
+        gap = x - lax.optimization_barrier(centers[label]).T
         inertia = inertia.at[i].set(jnp.sum(weight * jnp.sum(gap * gap, axis=0)))
         share = jnp.where(index == label, weight, 0)
-        return labels.at[i].set(label.astype(kind)), counts + jnp.sum(share, axis=1), inertia
+        return (
+            labels.at[i].set(label.astype(kind)),
+            counts + matmul(share, jnp.ones_like(weight)),
+            inertia,
+        )
 
     start = (
         jnp.zeros(rows.weight.shape, kind),

@@ -21,6 +21,7 @@ from bayesclust.core.linalg import (
     matmul,
     no_tally,
     squared_distance,
+    tallied,
     tally,
 )
 from bayesclust.core.loop import Algorithm, record
@@ -112,30 +113,40 @@ class LloydStep(Algorithm):
     square: Any
     direct: bool = static(default=False)
 
-    def inertia(self, value: Array) -> Array:
-        """Sum of squared distances, from the summed scores of a sweep."""
-        return -2 * value if self.direct else jnp.maximum(self.square - 2 * value, 0)
+    def inertia(self, centers: Array, stats: Any) -> Array:
+        """Sum of squared distances, from the sums of a sweep at these centres."""
+        (sums, counts), square = stats
+        if self.direct:
+            return square
+        # Row by row |x - c|^2 = |x|^2 - c.(2 x - c), added up by label.
+        nearer = jnp.sum(centers * (2 * sums - counts[:, None] * centers))
+        return jnp.maximum(self.square - nearer, 0)
 
     @override
     def sweep(self, state: KMeansState, rows: Rows) -> Any:
+        k, d = state.centers.shape
 
         def add(total: Any, x: Array, weight: Array, i: Array) -> Any:
-            scores = -half_squared_distance(x, state.centers, direct=self.direct)
-            label, value = assign.winner(scores)
-            return tally(total[0], x, weight, label), total[1] + matmul(weight, value)
+            half = half_squared_distance(x, state.centers, direct=self.direct)
+            label, value = assign.winner(-half)
+            groups, square = total
+            if self.direct:
+                square = square - 2 * matmul(weight, value)
+            return tally(groups, x, weight, label), square
 
-        zero = no_tally(*state.centers.shape, rows.dtype), jnp.zeros((), rows.dtype)
-        return add_onto(zero, rows, add)
+        square = jnp.zeros((), rows.dtype) if self.direct else None
+        groups, square = add_onto((no_tally(k, d, rows.dtype), square), rows, add)
+        return tallied(groups, d), square
 
     @override
     def update(self, state: KMeansState, stats: Any) -> KMeansState:
-        (sums, counts), value = stats
+        sums, counts = stats[0]
         occupied = counts > 0
         mean = sums / jnp.where(occupied, counts, 1)[:, None]
         centers = jnp.where(occupied[:, None], mean, state.centers)
         shift = jnp.sum(jnp.square(centers - state.centers))
         empty = ~occupied & ~state.short
-        inertia = self.inertia(value)
+        inertia = self.inertia(state.centers, stats)
         return KMeansState(
             centers=centers,
             counts=counts,

@@ -67,7 +67,8 @@ def step(
         Distances by differences.
     """
     algorithm = LloydStep(jnp.zeros((), rows.dtype), total_square(rows), direct)
-    (sums, counts), value = algorithm.sweep(KMeansState.start(state.centers), rows)
+    stats = algorithm.sweep(KMeansState.start(state.centers), rows)
+    sums, counts = stats[0]
     total = state.counts + counts
     share = (counts / jnp.where(total > 0, total, 1))[:, None]
     mean = sums / jnp.where(counts > 0, counts, 1)[:, None]
@@ -83,7 +84,7 @@ def step(
     return MiniBatchState(
         centers=centers,
         counts=jnp.where(chosen, least, total),
-        inertia=algorithm.inertia(value),
+        inertia=algorithm.inertia(state.centers, stats),
         shift=jnp.sum(jnp.square(centers - state.centers)),
         n_steps=state.n_steps + 1,
     )

@@ -24,7 +24,14 @@ from jax import lax
 from bayesclust._pytree import pytree
 from bayesclust._typing import Array, Key
 from bayesclust.core import assign
-from bayesclust.core.linalg import half_squared_distance, matmul, no_tally, outer_sum, tally
+from bayesclust.core.linalg import (
+    half_squared_distance,
+    matmul,
+    no_tally,
+    outer_sum,
+    tallied,
+    tally,
+)
 from bayesclust.core.random import normal, uniform
 from bayesclust.core.rows import Rows
 from bayesclust.core.sweep import add_onto, add_up, sweep
@@ -58,8 +65,10 @@ def summarise(rows: Rows, labels: Array, k: int) -> Partition:
     labels : (m, b) int array
     k : int
     """
-    zero = no_tally(k, rows.n_features, rows.dtype)
-    sums, counts = add_onto(zero, rows, lambda t, x, weight, i: tally(t, x, weight, labels[i]))
+    d = rows.n_features
+    zero = no_tally(k, d, rows.dtype)
+    total = add_onto(zero, rows, lambda t, x, weight, i: tally(t, x, weight, labels[i]))
+    sums, counts = tallied(total, d)
     mean = sums / jnp.maximum(counts, 1)[:, None]
 
     def square(x: Array, weight: Array, i: Array) -> Array:

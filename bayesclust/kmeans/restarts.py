@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from bayesclust._typing import Array, Key
-from bayesclust.core.loop import iterate, over_parts, restarts, run
+from bayesclust.core.loop import iterate, over_parts, restarts, run, total
 from bayesclust.core.rows import Rows, pack_host, split, spread
 from bayesclust.core.units import Units
 from bayesclust.kmeans.assignment import assign_program
@@ -82,8 +82,8 @@ def best_start(
         state = iterate(algorithm, KMeansState.start(seeds, plan.trace_length), rows, max_iter)
         if plan.n_init == 1:  # nobody to be compared with
             return Start(state, state.inertia, seeds)
-        _, value = algorithm.sweep(state, rows)
-        return Start(state, algorithm.inertia(value), seeds)
+        stats = algorithm.sweep(state, rows)
+        return Start(state, algorithm.inertia(state.centers, stats), seeds)
 
     if plan.n_init == 1:
         best = once(key)
@@ -118,8 +118,8 @@ def best_start_driven(
         state = run(algorithm, state, rows, max_iter, work=work)
         objective = state.inertia
         if plan.n_init > 1:
-            sums = over_parts(_sweep_program, (algorithm, state), parts)
-            objective = algorithm.inertia(sum(value for _, value in sums))
+            stats = over_parts(_sweep_program, (algorithm, state), parts)
+            objective = algorithm.inertia(state.centers, total(stats))
         objectives.append(objective)
         if best is None or bool(objective < best.objective):
             best = Start(state, objective, seeds)
