@@ -360,6 +360,7 @@ def _result(
 ) -> KMeansFit:
     # Rounding of an expanded squared distance is eps |x|^2; with `direct` there is none.
     loss = jnp.finfo(state.centers.dtype).eps * algorithm.square
+    best = jnp.arange(len(objectives)) == jnp.argmin(objectives)
     imprecise = jnp.asarray(not algorithm.direct) & (loss > AFFORDABLE_LOSS * assigned.inertia)
     return KMeansFit(
         centers=state.centers,
@@ -370,6 +371,6 @@ def _result(
         converged=state.converged,
         short=state.short,
         imprecise=imprecise,
-        objectives=objectives.at[jnp.argmin(objectives)].set(assigned.inertia),
+        objectives=jnp.where(best, assigned.inertia, objectives),
         trace=state.trace,
     )

@@ -12,9 +12,10 @@ from typing import Any, override
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from bayesclust._pytree import pytree, static
-from bayesclust._typing import Array
+from bayesclust._typing import AnyArray, Array
 from bayesclust.core import assign
 from bayesclust.core.linalg import (
     half_squared_distance,
@@ -58,31 +59,30 @@ class KMeansState:
     """
 
     centers: Array
-    counts: Array
-    inertia: Array
-    shift: Array
-    n_steps: Array
-    converged: Array
-    empty: Array
-    short: Array
-    trace: Array
+    counts: AnyArray
+    inertia: AnyArray
+    shift: AnyArray
+    n_steps: AnyArray
+    converged: AnyArray
+    empty: AnyArray
+    short: AnyArray
+    trace: AnyArray
 
     @classmethod
     def start(cls, centers: Array, trace_length: int = 0) -> KMeansState:
         """State before the first sweep."""
         k, dtype = centers.shape[0], centers.dtype
-        inf = jnp.asarray(jnp.inf, dtype)
-        false = jnp.asarray(False)
+        inf, false = np.asarray(np.inf, dtype), np.asarray(False)
         return cls(
             centers=centers,
-            counts=jnp.zeros(k, dtype),
+            counts=np.zeros(k, dtype),
             inertia=inf,
             shift=inf,
-            n_steps=jnp.int32(0),
+            n_steps=np.asarray(0, np.int32),
             converged=false,
-            empty=jnp.zeros(k, bool),
+            empty=np.zeros(k, bool),
             short=false,
-            trace=jnp.full(trace_length, jnp.nan, dtype),
+            trace=np.full(trace_length, np.nan, dtype),
         )
 
 
