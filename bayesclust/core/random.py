@@ -17,12 +17,22 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from bayesclust._typing import Array, Key
 
 ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 PARITY = 0x1BD11BDA
+
+
+def key_of(seed: int) -> Key:
+    """`jax.random.key` of a non-negative seed below 2^32, without a program to compile."""
+    config: Any = jax.config  # which gets its attributes when JAX is imported
+    if config.jax_default_prng_impl != "threefry2x32":
+        return jax.random.key(np.uint32(seed))
+    words: Any = np.array([0, seed], np.uint32)
+    return jax.random.wrap_key_data(words, impl="threefry2x32")
 
 
 def uniform(key: Key, shape: tuple[int, ...], dtype: Any) -> Array:

@@ -193,26 +193,21 @@ class EM(PointEngine):
         else:
             family = mixture.family.scaled_to(problem.spread)
             model = dataclasses.replace(mixture, family=family)
-        state, objectives, traces = self._fit(key, model, problem, start)
-        fitted = finish(model, state, problem.weight)
+        fitted, objective, objectives, traces = self._fit(key, model, problem, start)
         params, log_weights = outward(model, fitted, problem.units)
-        # Densities are per unit of the user's scale, and so are the objectives.
-        stretch = problem.log_scale
-        stats = dict(fitted.stats)
-        stats["log_likelihood"] = stats["log_likelihood"] - problem.weight * stretch
         draws = Draws(
             params=params,
             log_weights=log_weights,
-            stats={**stats, "objective": state.objective - stretch},
-            trace=traces - stretch,
-            flags={**fitted.flags, "objectives": objectives - stretch},
+            stats={**fitted.stats, "objective": objective},
+            trace=traces,
+            flags={**fitted.flags, "objectives": objectives},
         )
-        return one(draws)
+        return per_unit(one(draws), problem)
 
     def _fit(
         self, key: Key, mixture: Mixture, problem: Problem, start: Start
-    ) -> tuple[EMState, Array, Array]:
-        """The best state, the objective of every start, and their traces."""
+    ) -> tuple[Fitted, Array, Array, Array]:
+        """The best fit, its objective, that of every start, and their traces."""
         # Of the rows with their padding: a new n in the same bucket runs the same program. A score
         # costs an exponential and two passes over the columns, measured in multiply-adds.
         work = problem.rows.weight.size * mixture.k * 8 * (problem.d + 4)
@@ -243,7 +238,8 @@ class EM(PointEngine):
             if best is None or bool(state.objective > best.objective):
                 best = state
         assert best is not None
-        return best, jnp.stack(objectives), jnp.stack(traces)
+        fitted = _finish_program(mixture, best, weight)
+        return fitted, best.objective, jnp.stack(objectives), jnp.stack(traces)
 
     @override
     def refit(self, mixture: Mixture, rows: Rows, params: Params, log_weights: Array) -> Fitted:
@@ -266,7 +262,7 @@ def _fit_program(
     n_init: int,
     trace_length: int,
     work: int,
-) -> tuple[EMState, Array, Array]:
+) -> tuple[Fitted, Array, Array, Array]:
     """All starts and the choice between them in one program."""
     constants, weight = constants_of(mixture, rows)
     algorithm = EMStep(mixture, constants, weight, tol)
@@ -277,13 +273,14 @@ def _fit_program(
 
     if n_init == 1:
         state = once(key)
-        return state, state.objective[None], state.trace[None]
+        objective, fitted = state.objective, finish(mixture, state, weight)
+        return fitted, objective, objective[None], state.trace[None]
     states = restarts(once, jax.random.split(key, n_init))
     best = jnp.argmax(jnp.where(jnp.isnan(states.objective), -jnp.inf, states.objective))
-    return jax.tree.map(lambda v: v[best], states), states.objective, states.trace
+    state = jax.tree.map(lambda v: v[best], states)
+    return finish(mixture, state, weight), state.objective, states.objective, states.trace
 
 
-@jax.jit
 def finish(mixture: Mixture, state: EMState, weight: Array) -> Fitted:
     """What a state says as a fit."""
     eps = jnp.finfo(state.log_weights.dtype).eps
@@ -298,6 +295,19 @@ def finish(mixture: Mixture, state: EMState, weight: Array) -> Fitted:
             "imprecise": ~(loss <= AFFORDABLE_LOSS),
         },
     )
+
+
+_finish_program = jax.jit(finish)
+
+
+def per_unit(draws: Draws, problem: Problem) -> Draws:
+    """Objectives of densities per unit of the user's scale."""
+    stretch = problem.log_scale
+    stats, flags = dict(draws.stats), dict(draws.flags)
+    stats["objective"] = stats["objective"] - stretch
+    stats["log_likelihood"] = stats["log_likelihood"] - problem.weight * stretch
+    flags["objectives"] = flags["objectives"] - stretch
+    return dataclasses.replace(draws, stats=stats, trace=draws.trace - stretch, flags=flags)
 
 
 def numbers_per_row(k: int, d: int) -> int:

@@ -20,6 +20,7 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
+from bayesclust.core.random import key_of
 from bayesclust.core.rows import release
 from bayesclust.core.units import Units, natural_units, standard_units
 from bayesclust.draws import Draws
@@ -117,7 +118,7 @@ class Clusterer(BaseEstimator):
     def _key(self) -> jax.Array:
         """A key from `random_state`: an int repeats itself, a generator moves on."""
         seed = check_random_state(self.random_state).randint(np.iinfo(np.int32).max)
-        return jax.random.key(np.uint32(seed))
+        return key_of(seed)
 
     def _enough_rows(self, X: np.ndarray, weight: np.ndarray | None, k: int, name: str) -> None:
         n = len(X) if weight is None else int(np.count_nonzero(weight))

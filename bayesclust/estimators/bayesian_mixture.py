@@ -14,6 +14,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
+from bayesclust.core.random import key_of
 from bayesclust.draws import Draws
 from bayesclust.engines.base import Engine, check
 from bayesclust.engines.record import described, informed_prior
@@ -240,7 +241,7 @@ class BayesianMixture(DensityMixin, Clusterer):
         if n_samples < 1:
             raise ValueError(f"n_samples={n_samples!r} must be at least 1")
         rng = check_random_state(self.random_state)
-        key = jax.random.key(np.uint32(rng.randint(np.iinfo(np.int32).max)))
+        key = key_of(rng.randint(np.iinfo(np.int32).max))
         model = self.clustering_.model
         which = rng.randint(model.n_draws, size=n_samples)
         with jax.enable_x64(model.dtype == np.float64):
@@ -276,7 +277,7 @@ class BayesianMixture(DensityMixin, Clusterer):
             if value < 1:
                 raise ValueError(f"{name}={value!r} must be at least 1")
         rng = check_random_state(self.random_state)
-        key = jax.random.key(np.uint32(rng.randint(np.iinfo(np.int32).max)))
+        key = key_of(rng.randint(np.iinfo(np.int32).max))
         with jax.enable_x64(True):
             X, y = _from_prior(self.prior_, jax.random.split(key, n_draws), n_samples)
             return np.asarray(X).astype(self.means_.dtype), np.asarray(y)

@@ -13,6 +13,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
+from bayesclust.core.random import key_of
 from bayesclust.engines.em import EM
 from bayesclust.engines.starts import Given
 from bayesclust.estimators import _names
@@ -319,7 +320,7 @@ class GaussianMixture(DensityMixin, Clusterer):
                 "sample."
             )
         rng = check_random_state(self.random_state)
-        key = jax.random.key(np.uint32(rng.randint(np.iinfo(np.int32).max)))
+        key = key_of(rng.randint(np.iinfo(np.int32).max))
         model = self.clustering_.point_model
         with jax.enable_x64(model.dtype == np.float64):
             params = {n: v[0] for n, v in model.params.items()}

@@ -8,10 +8,19 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from bayesclust.core.random import normal, random_order, symmetric, threefry, uniform
+from bayesclust.core.random import key_of, normal, random_order, symmetric, threefry, uniform
 
 KEY = jax.random.key(0)
 PI = (0x243F6A88, 0x85A308D3, 0x13198A2E, 0x03707344)
+
+
+@pytest.mark.parametrize("impl", ["threefry2x32", "rbg"])
+@pytest.mark.parametrize("seed", [0, 1, 2**31 - 1, 2**32 - 1])
+def test_a_key_of_a_seed_is_that_of_jax(seed, impl):
+    with jax.default_prng_impl(impl):
+        found, wanted = key_of(seed), jax.random.key(np.uint32(seed))
+    assert found.dtype == wanted.dtype
+    assert np.array_equal(jax.random.key_data(found), jax.random.key_data(wanted))
 
 
 @pytest.mark.parametrize(
