@@ -26,6 +26,18 @@ def test_import_loads_nothing_heavy():
     assert sorted(set(HEAVY) & set(loaded)) == []
 
 
+def test_labels_need_no_tables():
+    code = """
+import json, sys
+import bayesclust
+labels = bayesclust.KMeans(2, random_state=0).fit_predict([[0.0], [1.0], [10.0], [11.0]])
+assert labels.tolist() == [0, 0, 1, 1]
+late = ["arviz", "matplotlib", "numpyro", "xarray.core"]
+print(json.dumps([name for name in late if name in sys.modules]))
+"""
+    assert in_new_process(code) == []
+
+
 def test_dir_lists_every_public_name_before_it_is_loaded():
     names, listed = in_new_process(
         "import bayesclust, json; print(json.dumps([bayesclust.__all__, dir(bayesclust)]))"

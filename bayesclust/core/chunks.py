@@ -74,7 +74,7 @@ def map_rows(
     pytree of (n, ..) ndarrays
     """
     n, d = X.shape
-    size = min(chunk, bucket(n))
+    size = min(chunk, bucket(n, 16))
     low = units.shift.astype(X.dtype)
     inverse = (1.0 / units.scale).astype(X.dtype)
 

@@ -109,6 +109,7 @@ def squared_distance(x: Array, centers: Array) -> Array:
 
 
 @jax.custom_jvp
+@jax.jit
 def cholesky(a: Array) -> Array:
     """Cholesky factor of positive semi-definite matrices, never NaN for finite input.
 
@@ -180,6 +181,7 @@ busily for a tenth of a second, on the cores that the sweep needs.
 """
 
 
+@jax.jit
 def inverse_lower(factor: Array) -> Array:
     """Inverse of lower triangular matrices ``(.., d, d)``."""
     d = factor.shape[-1]

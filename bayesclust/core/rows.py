@@ -71,13 +71,13 @@ class Rows:
         return self.x.dtype
 
 
-def bucket(size: int) -> int:
-    """Smallest of 8 sizes per octave that holds `size`, so that shapes repeat.
+def bucket(size: int, least: int = 64) -> int:
+    """Smallest of 8 sizes per octave that holds `size`, so that shapes, and programs, repeat.
 
-    >>> [bucket(n) for n in (3, 16, 17, 150, 272, 1000)]
-    [16, 16, 18, 160, 288, 1024]
+    >>> [bucket(n) for n in (3, 64, 65, 150, 272, 1000)]
+    [64, 64, 72, 160, 288, 1024]
     """
-    size = max(int(size), 16)
+    size = max(int(size), least)
     step = 1 << max((size - 1).bit_length() - 4, 0)
     return -(-size // step) * step
 
@@ -123,7 +123,7 @@ def pack(X: Array, sample_weight: Array | None = None, *, block: int | None = No
         Rows per block.
     """
     n, d = X.shape
-    b = block or block_size(n, 2 * d, X.dtype)
+    b = min(block or block_size(n, 2 * d, X.dtype), n)
     m = -(-n // b)
     weight = jnp.ones(n, X.dtype) if sample_weight is None else sample_weight.astype(X.dtype)
     pad = m * b - n
@@ -163,7 +163,7 @@ def pack_host(
     n, d = X.shape
     dtype = X.dtype
     m_used = -(-n // block)
-    m = 1 if m_used == 1 else bucket(m_used)
+    m = 1 if m_used == 1 else bucket(m_used, 16)
     x = aligned_zeros((m, d, block), dtype)
     weight = aligned_zeros((m, block), dtype)
     low = shift.astype(dtype)

@@ -10,13 +10,13 @@ from typing import Any
 
 import jax
 import numpy as np
-import xarray as xr
 
 from bayesclust.core.units import Units
 from bayesclust.draws import Draws
 from bayesclust.mixture import Mixture
 from bayesclust.posterior import membership as membership_
 from bayesclust.posterior.distance import common_scale, distances, nearest
+from bayesclust.posterior.lazy import xr
 from bayesclust.posterior.margin import margins_to
 from bayesclust.posterior.membership import Model
 from bayesclust.posterior.scorecard import as_numpy, row_names, table

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import xarray as xr
 
 from bayesclust.core.units import Units
 from bayesclust.draws import Draws
@@ -17,6 +16,7 @@ from bayesclust.posterior import diagnostics, loo, report
 from bayesclust.posterior import membership as membership_
 from bayesclust.posterior import tree as tree_
 from bayesclust.posterior.answers import RowAnswers
+from bayesclust.posterior.lazy import xr
 from bayesclust.posterior.relabel import Alignment, aligned, permute
 from bayesclust.posterior.scorecard import row_names
 from bayesclust.posterior.store import save

@@ -13,9 +13,9 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import xarray as xr
 
 from bayesclust.posterior import tree as tree_
+from bayesclust.posterior.lazy import xr
 
 if TYPE_CHECKING:
     from bayesclust.posterior.clustering import Clustering

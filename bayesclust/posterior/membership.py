@@ -294,7 +294,7 @@ def label_draws(model: Model, X: np.ndarray, key: Array) -> np.ndarray:
         parts = []
         for first in range(0, n, size):
             rows = model.units.inward(X[first : first + size].astype(model.dtype, copy=False))
-            short = (size if n > size else bucket(n)) - len(rows)
+            short = (size if n > size else bucket(n, 16)) - len(rows)
             rows = np.pad(rows, ((0, short), (0, 0)))
             args = (model.params, model.log_weights, rows, jax.random.fold_in(key, first))
             labels = np.asarray(_drawn(model.mixture, *args))

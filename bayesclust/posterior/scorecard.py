@@ -7,7 +7,8 @@ from typing import Any
 import narwhals.stable.v2 as nw
 import numpy as np
 import pandas as pd
-import xarray as xr
+
+from bayesclust.posterior.lazy import xr
 
 COLUMNS = (
     "cluster",

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import xarray as xr
 
 from bayesclust import families
 from bayesclust.core.units import Units
 from bayesclust.draws import Draws
 from bayesclust.mixture import Mixture
+from bayesclust.posterior.lazy import xr
 from bayesclust.posterior.relabel import Alignment
 
 if TYPE_CHECKING:

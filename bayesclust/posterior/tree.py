@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import xarray as xr
 
 from bayesclust._version import __version__
 from bayesclust.draws import Draws
 from bayesclust.families.base import Family
 from bayesclust.posterior import membership
+from bayesclust.posterior.lazy import xr
 
 if TYPE_CHECKING:
     from bayesclust.posterior.clustering import Clustering

@@ -14,7 +14,7 @@ from bayesclust.core.rows import aligned_zeros, block_size, bucket, pack, pack_h
 @given(st.integers(1, 10**9))
 def test_a_bucket_holds_its_size_with_an_eighth_to_spare_at_most(size):
     found = bucket(size)
-    assert size <= found <= max(16, size + size / 8 + 1)
+    assert size <= found <= max(64, size + size / 8 + 1)
     assert bucket(found) == found
 
 

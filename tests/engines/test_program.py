@@ -45,17 +45,19 @@ def mixture_of(name, form):
     return Mixture(family, K, Dirichlet(Gamma(2.0, 1.0)))
 
 
+@jax.jit
 def prior_draw(mixture, key_params, key_weights):
     """Parameters, hyperparameters, log weights and those of the weights, in one program."""
+    dtype = jnp.result_type(float)
+    return (
+        *mixture.family.from_prior(key_params, K),
+        *mixture.weights.from_prior(key_weights, K, dtype),
+    )
 
-    @jax.jit
-    def draw():
-        return (
-            *mixture.family.from_prior(key_params, K),
-            *mixture.weights.from_prior(key_weights, K, jnp.float64),
-        )
 
-    return draw()
+@jax.jit
+def sites_of(family, params):
+    return family.as_sites(params)
 
 
 @jax.jit
@@ -84,7 +86,7 @@ def test_the_program_has_the_density_of_the_mixture(name, form, double_precision
             key = jax.random.fold_in(key_weights, turn)
             draw = prior_draw(mixture, key_params, key)
             params, hyper, log_weights, state = draw
-            sites = jax.jit(mixture.family.as_sites)(params)
+            sites = sites_of(mixture.family, params)
             values = {**sites, "weights": jnp.exp(log_weights), **state}
             if "prior_scale" in hyper:
                 values["prior_scale_cholesky"] = jnp.linalg.cholesky(hyper["prior_scale"])
@@ -107,19 +109,20 @@ def test_the_jacobian_of_covariance_sites_is_that_of_their_map(form, double_prec
         root = jnp.linalg.inv(factor)
         return (root.T @ root)[lower]
 
+    to_cov_slope = jax.jit(jax.jacobian(to_cov))
+    square = jax.jit(jax.jacobian(lambda e: _square(e, lower)))
     found = []
     for seed in range(3):
         draw = prior_draw(mixture, jax.random.key(seed), KEY)
         params, hyper, log_weights, state = draw
-        sites = jax.jit(mixture.family.as_sites)(params)
+        sites = sites_of(mixture.family, params)
         values = {**sites, "weights": jnp.exp(log_weights), **state}
         jacobian = sum(
-            np.linalg.slogdet(jax.jit(jax.jacobian(to_cov))(factor[lower]))[1]
+            np.linalg.slogdet(to_cov_slope(factor[lower]))[1]
             for factor in values["precision_cholesky"]
         )
         if hyper:
             values["prior_scale_cholesky"] = jnp.linalg.cholesky(hyper["prior_scale"])
-            square = jax.jit(jax.jacobian(lambda e: _square(e, lower)))
             entries = values["prior_scale_cholesky"][lower]
             jacobian += np.linalg.slogdet(square(entries))[1]
         theirs, ours = theirs_and_ours(mixture, X, values, draw)
@@ -207,9 +210,8 @@ def test_a_model_without_the_sites_is_refused(kind):
 
 def test_rows_of_weight_two_are_rows_twice(double_precision):
     mixture = mixture_of("diag", "conjugate")
-    params, _ = mixture.family.from_prior(KEY, K)
-    log_weights, state = mixture.weights.from_prior(KEY, K, jnp.float64)
-    values = {**mixture.family.as_sites(params), "weights": jnp.exp(log_weights), **state}
+    params, _, log_weights, state = prior_draw(mixture, KEY, KEY)
+    values = {**sites_of(mixture.family, params), "weights": jnp.exp(log_weights), **state}
     rows = jnp.asarray(X[:20])
     twice, _ = log_density(program, (mixture, jnp.concatenate([rows, rows])), {}, values)
     weighed, _ = log_density(program, (mixture, rows, jnp.full(20, 2.0)), {}, values)
