@@ -120,7 +120,7 @@ def pack(X: Array, sample_weight: Array | None = None, *, block: int | None = No
     sample_weight : (n,) array, optional
         Default: ones.
     block : int, optional
-        Rows per block.
+        Most rows per block.
     """
     n, d = X.shape
     b = min(block or block_size(n, 2 * d, X.dtype), n)
