@@ -52,6 +52,10 @@ def tally(total: Tally, x: Array, weight: Array, label: Array) -> Tally:
     weight : (b,) array
     label : (b,) int array
         Below k.
+
+    Returns
+    -------
+    tuple of arrays like `total`
     """
     sums, counts = total
     k, d = len(counts), len(x)

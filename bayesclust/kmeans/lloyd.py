@@ -114,7 +114,7 @@ class LloydStep(Algorithm):
     direct: bool = static(default=False)
 
     def inertia(self, centers: Array, stats: Any) -> Array:
-        """Sum of squared distances, from the sums of a sweep at these centres."""
+        """Sum of squared distances to centres ``(k, d)``, from the sums of a sweep at them."""
         (sums, counts), square = stats
         if self.direct:
             return square

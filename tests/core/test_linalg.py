@@ -109,3 +109,21 @@ def test_entropy():
     p = jnp.array([[0.5, 0.5, 0.0], [1.0, 0.0, 0.0], [0.25, 0.25, 0.5]])
     np.testing.assert_allclose(entropy(p), [np.log(2), 0, 1.5 * np.log(2)], rtol=1e-6)
     np.testing.assert_allclose(entropy(jnp.full((4, 2), 0.25), axis=0), np.log(4), rtol=1e-6)
+
+
+@pytest.mark.parametrize("k, d", [(3, 2), (40, 5), (40, 13), (40, 16), (5, 130)])
+def test_rows_are_added_to_the_sums_of_their_labels(k, d):
+    """By one product and row by row, widened to whole vectors and not."""
+    rng = np.random.default_rng(0)
+    x, weight = rng.normal(size=(2, d, 50)), rng.exponential(size=(2, 50))
+    label = rng.integers(0, k, (2, 50))
+    found = linalg.no_tally(k, d, np.float32)
+    for own in zip(x.astype(np.float32), weight.astype(np.float32), label, strict=True):
+        found = linalg.tally(found, *own)
+    sums, counts = linalg.tallied(found, d)
+    wanted = np.zeros((k, d)), np.zeros(k)
+    for own, w, z in zip(x, weight, label, strict=True):
+        np.add.at(wanted[0], z, (w * own).T)
+        np.add.at(wanted[1], z, w)
+    np.testing.assert_allclose(sums, wanted[0], rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(counts, wanted[1], rtol=1e-5)

@@ -10,6 +10,7 @@ from bayesclust.core import rows
 from bayesclust.core.units import standard_units
 from bayesclust.datasets import load_iris, load_old_faithful
 from bayesclust.kmeans import KMeansState, LloydStep
+from bayesclust.kmeans.lloyd import total_square
 from tests.problems import KEY, blobs, packed
 
 FAITHFUL = load_old_faithful().to_numpy()
@@ -115,6 +116,18 @@ def test_large_data_on_all_cores_give_what_one_program_gives(init, n_init, monke
         np.testing.assert_array_equal(getattr(driven, name), getattr(inside, name), name)
     for name in ("centers", "inertia", "objectives", "trace"):
         np.testing.assert_allclose(getattr(driven, name), getattr(inside, name), rtol=1e-11)
+
+
+@pytest.mark.parametrize("direct", [False, True])
+@pytest.mark.parametrize("k, d", [(3, 2), (40, 13)])
+def test_the_objective_of_a_step_is_the_sum_of_squares(k, d, direct):
+    X, weight = blobs(300, d, 3)[0], np.random.default_rng(0).exponential(size=300)
+    data, centers = packed(X, weight, block=64), X[:k] + 0.1
+    state = KMeansState.start(jax.numpy.asarray(centers, data.dtype))
+    algorithm = LloydStep(np.float32(0), total_square(data), direct)
+    found = jax.jit(lambda a, s, r: a.inertia(s.centers, a.sweep(s, r)))(algorithm, state, data)
+    gaps = np.square(X[:, None] - centers).sum(axis=2).min(axis=1)
+    np.testing.assert_allclose(found, weight @ gaps, rtol=1e-4)
 
 
 def test_history_is_the_path_of_single_steps():
