@@ -5,9 +5,9 @@ defines it the first time somebody asks for it (SPEC 1). JAX, scikit-learn and A
 only when a name that needs them is used, and JAX's configuration is never touched.
 """
 
-from importlib import import_module
 from typing import TYPE_CHECKING
 
+from bayesclust._lazy import lazy
 from bayesclust._version import __version__
 
 if TYPE_CHECKING:
@@ -85,16 +85,4 @@ _HOME = {
 
 __all__ = ["__version__", *_HOME]
 
-
-def __getattr__(name: str) -> object:
-    home = _HOME.get(name)
-    if home is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module = import_module(home)
-    value = module if home == f"{__name__}.{name}" else getattr(module, name)
-    globals()[name] = value  # the next look-up does not come here
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = lazy(__name__, _HOME)

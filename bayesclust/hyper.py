@@ -19,7 +19,7 @@ import numpy as np
 from bayesclust._pytree import pytree
 from bayesclust._typing import Array, Key
 from bayesclust.core.gamma import gamma
-from bayesclust.core.linalg import cholesky, inverse_lower, matmul
+from bayesclust.core.linalg import cholesky, diagonal, inverse_lower, matmul
 from bayesclust.core.random import normal
 
 
@@ -124,7 +124,7 @@ class Wishart:
         df = jnp.asarray(self.df)
         own = cholesky(jnp.asarray(self.scale))
         ratio = matmul(inverse_lower(own), cholesky(x))
-        half_det = jnp.sum(jnp.log(jnp.diagonal(own, axis1=-2, axis2=-1)), axis=-1)
+        half_det = jnp.sum(jnp.log(diagonal(own)), axis=-1)
         return (
             (df - d - 1) * half_log_det(x)
             - 0.5 * jnp.sum(ratio * ratio, axis=(-2, -1))
@@ -142,7 +142,7 @@ class Wishart:
 
 def half_log_det(a: Array) -> Array:
     """Half the log determinant of positive definite matrices."""
-    return jnp.sum(jnp.log(jnp.diagonal(cholesky(a), axis1=-2, axis2=-1)), axis=-1)
+    return jnp.sum(jnp.log(diagonal(cholesky(a))), axis=-1)
 
 
 def bartlett(key: Key, df: Any, lead: tuple[int, ...], d: int, dtype: Any) -> Array:

@@ -21,6 +21,7 @@ UNROLLED = 16
 """Up to so many components are gone through one by one: each is one vector operation."""
 
 
+@jax.jit
 def winner(scores: Array) -> tuple[Array, Array]:
     """Index and value of the largest score per row; the lowest index wins ties.
 

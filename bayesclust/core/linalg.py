@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import jax
@@ -101,15 +102,20 @@ def half_squared_distance(x: Array, centers: Array, *, direct: bool) -> Array:
     return 0.5 * jnp.sum(centers * centers, -1)[:, None] - matmul(centers, x)
 
 
+@jax.jit
 def squared_distance(x: Array, centers: Array) -> Array:
     """Squared Euclidean distances without cancellation: ``(d, b), (k, d) -> (k, b)``."""
     d = x.shape[0]
     if d <= 8:  # unrolled: one fused loop over the block
-        total = jnp.square(centers[:, 0, None] - x[0])
-        for j in range(1, d):
-            total = total + jnp.square(centers[:, j, None] - x[j])
-        return total
+        columns = zip(lax.split(centers, [1] * d, 1), lax.split(x, [1] * d, 0), strict=True)
+        return functools.reduce(jnp.add, [jnp.square(c - line) for c, line in columns])
     return jnp.sum(jnp.square(centers[:, :, None] - x), axis=1)
+
+
+@jax.jit
+def diagonal(a: Array) -> Array:
+    """Diagonals of matrices ``(.., d, d)``: a sum that fuses, where `jnp.diagonal` gathers."""
+    return jnp.sum(jnp.where(jnp.eye(a.shape[-1], dtype=bool), a, 0), axis=-1)
 
 
 @jax.custom_jvp
@@ -124,13 +130,13 @@ def cholesky(a: Array) -> Array:
     ----------
     a : (.., d, d) array
     """
-    diagonal = jnp.diagonal(a, axis1=-2, axis2=-1)
-    lift = jnp.where(diagonal > 0, diagonal, 1.0)[..., None] * jnp.eye(a.shape[-1], dtype=a.dtype)
+    own = diagonal(a)
+    lift = jnp.where(own > 0, own, 1.0)[..., None] * jnp.eye(a.shape[-1], dtype=a.dtype)
     start = jnp.asarray(8 * jnp.finfo(a.dtype).eps, a.dtype)
 
     def failed(factor: Array) -> Array:
         # A zero on the diagonal counts: nobody could divide by the factor.
-        pivots = jnp.diagonal(factor, axis1=-2, axis2=-1)
+        pivots = diagonal(factor)
         return ~jnp.all((pivots > 0) & (pivots < jnp.inf), axis=-1)[..., None, None]
 
     def attempt(carry: tuple[Array, Array]) -> tuple[Array, Array]:

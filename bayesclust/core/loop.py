@@ -67,6 +67,12 @@ def restarts(once: Callable[[Array], Any], keys: Array) -> Any:
     return jax.vmap(once)(keys)
 
 
+def entry(stacked: Any, i: Array) -> Any:
+    """Entry `i` of stacked pytrees."""
+    i = i.astype(jnp.uint32)  # else every array would be asked what a negative one means
+    return jax.tree.map(lambda v: lax.dynamic_index_in_dim(v, i, keepdims=False), stacked)
+
+
 def record(trace: Array, step: Array, value: Array) -> Array:
     """Write a step's value into a trace; one of length zero records nothing."""
     return trace.at[step].set(value, mode="drop") if trace.shape[0] else trace
@@ -107,8 +113,7 @@ def _nominate(algorithm: Algorithm, state: Any, rows: Rows) -> Any:
 @jax.jit
 def _settle(algorithm: Algorithm, state: Any, nominees: Sequence[Any]) -> tuple[Any, Array]:
     stacked = jax.tree.map(lambda *v: jnp.stack(v), *nominees)
-    best = jnp.argmax(stacked.value)
-    state = algorithm.settle(state, jax.tree.map(lambda v: v[best], stacked))
+    state = algorithm.settle(state, entry(stacked, jnp.argmax(stacked.value)))
     return state, algorithm.unsettled(state)
 
 

@@ -19,6 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.core import Tracer
 
 from bayesclust._typing import Array, Key
 
@@ -37,6 +38,8 @@ def key_of(seed: int) -> Key:
 
 def uniform(key: Key, shape: tuple[int, ...], dtype: Any) -> Array:
     """Uniform numbers in [0, 1).
+
+    Those of a key that is no tracer are found on the host: the same, with nothing to compile.
 
     Parameters
     ----------
@@ -85,27 +88,29 @@ def random_order(key: Key, k: int) -> Array:
 
 def _integers(key: Key, shape: tuple[int, ...], dtype: Any) -> tuple[Array, float]:
     """Whole numbers from -size to size - 1, each as likely, and the size."""
-    count = lax.iota(jnp.uint32, math.prod(shape)).reshape(shape)
+    xp: Any = jnp if isinstance(key, Tracer) else np
+    count = xp.arange(math.prod(shape), dtype=np.uint32).reshape(shape)
     # Longer keys than Threefry's are folded into two words.
-    words = jax.random.key_data(key).reshape(-1, 2)
-    key0, key1 = (lax.reduce_xor(words[:, i], (0,)) for i in range(2))
-    high, low = threefry(key0, key1, count, jnp.zeros_like(count))
+    words = xp.asarray(jax.random.key_data(key)).reshape(-1, 2)
+    key0, key1 = xp.bitwise_xor.reduce(words, axis=0)
+    with np.errstate(over="ignore"):  # of a single number; arrays wrap around silently
+        high, low = threefry(key0, key1, count, xp.zeros_like(count))
     # Signed integers become floats in one instruction.
-    upper = lax.bitcast_convert_type(high, jnp.int32)
-    if dtype == jnp.float64:
-        lower = lax.bitcast_convert_type(low >> 6, jnp.int32).astype(dtype)
+    upper = high.view(np.int32)
+    if dtype == np.float64:
+        lower = (low >> 6).view(np.int32).astype(dtype)
         return (upper >> 5).astype(dtype) * 2.0**26 + lower, 2.0**52
     return (upper >> 8).astype(dtype), 2.0**23
 
 
 def threefry(key0: Array, key1: Array, x0: Array, x1: Array) -> tuple[Array, Array]:
     """Threefry-2x32 of 20 rounds: two words hashed with a key of two (uint32, elementwise)."""
-    keys = (key0, key1, key0 ^ key1 ^ jnp.uint32(PARITY))
+    keys = (key0, key1, key0 ^ key1 ^ np.uint32(PARITY))
     x0, x1 = x0 + keys[0], x1 + keys[1]
     for i in range(5):
         for turn in ROTATIONS[i % 2]:
             x0 = x0 + x1
             x1 = x0 ^ ((x1 << turn) | (x1 >> (32 - turn)))
         x0 = x0 + keys[(i + 1) % 3]
-        x1 = x1 + keys[(i + 2) % 3] + jnp.uint32(i + 1)
+        x1 = x1 + keys[(i + 2) % 3] + np.uint32(i + 1)
     return x0, x1

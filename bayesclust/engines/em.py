@@ -20,7 +20,7 @@ from bayesclust._pytree import pytree, static
 from bayesclust._typing import Array, Key, Params
 from bayesclust.core import assign
 from bayesclust.core import rows as rows_
-from bayesclust.core.loop import Algorithm, iterate, record, restarts, run
+from bayesclust.core.loop import Algorithm, entry, iterate, record, restarts, run
 from bayesclust.core.rows import Rows, bucket
 from bayesclust.core.sweep import sweep
 from bayesclust.core.units import Units
@@ -214,6 +214,9 @@ class EM(PointEngine):
         length = bucket(self.max_iter)
         tol = np.asarray(self.tol, problem.dtype) if not traced(self.tol) else self.tol
         if traced(problem.rows) or work < rows_.PARALLEL_WORK:
+            share = work if work < 1 << 20 else rows_.PARALLEL_WORK - 1
+            if self.n_init == 1:
+                key = start.luck(key, mixture, problem.rows, share)
             return _fit_program(
                 key,
                 mixture,
@@ -223,7 +226,7 @@ class EM(PointEngine):
                 np.int32(self.max_iter),
                 n_init=self.n_init,
                 trace_length=length,
-                work=work if work < 1 << 20 else rows_.PARALLEL_WORK - 1,
+                work=share,
             )
         constants, weight = constants_of(mixture, problem.rows)
         algorithm = EMStep(mixture, constants, weight, tol)
@@ -277,7 +280,7 @@ def _fit_program(
         return fitted, objective, objective[None], state.trace[None]
     states = restarts(once, jax.random.split(key, n_init))
     best = jnp.argmax(jnp.where(jnp.isnan(states.objective), -jnp.inf, states.objective))
-    state = jax.tree.map(lambda v: v[best], states)
+    state = entry(states, best)
     return finish(mixture, state, weight), state.objective, states.objective, states.trace
 
 

@@ -37,6 +37,7 @@ class Start(abc.ABC):
         Parameters
         ----------
         key : PRNG key
+            Or what `luck` makes of it.
         mixture : Mixture
         rows : Rows
         constants : pytree
@@ -45,12 +46,16 @@ class Start(abc.ABC):
             Multiply-adds of one sweep over all scores: chooses one core or all.
         """
 
+    def luck(self, key: Key, mixture: Mixture, rows: Rows, work: int) -> Any:
+        """What `begin` may take in place of a key; found on the host, it needs no generator."""
+        return key
+
 
 @functools.partial(jax.jit, static_argnames="plan")
 def _best_start(
-    key: Key, rows: Rows, algorithm: LloydStep, max_iter: Any, *, plan: Plan
+    luck: Any, rows: Rows, algorithm: LloydStep, max_iter: Any, *, plan: Plan
 ) -> tuple[Any, Array]:
-    return best_start(key, rows, rows, None, algorithm, max_iter, plan)
+    return best_start(luck, rows, rows, None, algorithm, max_iter, plan)
 
 
 @pytree
@@ -65,21 +70,33 @@ class KMeansStart(Start):
         self, key: Key, mixture: Mixture, rows: Rows, constants: Any, work: int
     ) -> tuple[Params, Array]:
         d = rows.n_features
-        distance_work = min(work, rows.weight.size * mixture.k * d)
+        distance_work = _distance_work(mixture, rows, work)
         algorithm = LloydStep(
             jnp.asarray(1e-6 * d, rows.dtype),
             total_square(rows),
             distance_work <= DIRECT_WORK,
         )
-        n_init = self.n_init or (4 if distance_work < 1 << 20 else 1)
-        plan = Plan(greedy, mixture.k, n_init)
+        plan, luck = self._plan(mixture, rows, work), self.luck(key, mixture, rows, work)
         if isinstance(rows.x, jax.core.Tracer) or distance_work < rows_.PARALLEL_WORK:
-            best, _ = _best_start(key, rows, algorithm, self.max_iter, plan=plan)
+            best, _ = _best_start(luck, rows, algorithm, self.max_iter, plan=plan)
         else:
             best, _ = best_start_driven(
-                key, rows, rows, None, algorithm, self.max_iter, plan, distance_work
+                luck, rows, rows, None, algorithm, self.max_iter, plan, distance_work
             )
         return from_centers(mixture, rows, best.state.centers, constants, work)
+
+    @override
+    def luck(self, key: Key, mixture: Mixture, rows: Rows, work: int) -> Any:
+        return self._plan(mixture, rows, work).luck(key, rows.dtype)
+
+    def _plan(self, mixture: Mixture, rows: Rows, work: int) -> Plan:
+        cheap = _distance_work(mixture, rows, work) < 1 << 20
+        return Plan(greedy, mixture.k, self.n_init or (4 if cheap else 1))
+
+
+def _distance_work(mixture: Mixture, rows: Rows, work: int) -> int:
+    """Multiply-adds of one sweep of k-means."""
+    return min(work, rows.weight.size * mixture.k * rows.n_features)
 
 
 @pytree

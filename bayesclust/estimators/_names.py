@@ -5,12 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from bayesclust.engines.bootstrap import Bootstrap
-from bayesclust.engines.cavi import CAVI
-from bayesclust.engines.gibbs import Gibbs
-from bayesclust.engines.nuts import NUTS
-from bayesclust.engines.partition_gibbs import PartitionGibbs
 from bayesclust.engines.starts import KMeansStart, RandomResponsibilities, SeededStart
-from bayesclust.engines.svi import SVI
 from bayesclust.families import (
     DiagonalGaussian,
     FullGaussian,
@@ -45,10 +40,14 @@ STARTS: dict[str, Any] = {
 
 UNCERTAINTIES: dict[str, Any] = {"bootstrap": Bootstrap}
 
-HARD_UNCERTAINTIES: dict[str, Any] = {
-    **UNCERTAINTIES,
-    "gibbs": lambda base, num_draws: PartitionGibbs(base.shape, base.rate, num_draws=num_draws),
-}
+
+def _partition_gibbs(base: Any, num_draws: int) -> Any:
+    from bayesclust.engines.partition_gibbs import PartitionGibbs
+
+    return PartitionGibbs(base.shape, base.rate, num_draws=num_draws)
+
+
+HARD_UNCERTAINTIES: dict[str, Any] = {**UNCERTAINTIES, "gibbs": _partition_gibbs}
 
 PRIORS: dict[str, Any] = {
     "conjugate": {
@@ -71,7 +70,13 @@ FAMILIES: dict[str, Any] = {**COVARIANCES, "gaussian": FullGaussian}
 
 WEIGHTS: dict[str, Any] = {"dirichlet": Dirichlet()}
 
-ENGINES: dict[str, Any] = {"gibbs": Gibbs(), "nuts": NUTS(), "svi": SVI(), "cavi": CAVI()}
+ENGINES: dict[str, str] = {
+    "gibbs": "bayesclust.engines.gibbs:Gibbs",
+    "nuts": "bayesclust.engines.nuts:NUTS",
+    "svi": "bayesclust.engines.svi:SVI",
+    "cavi": "bayesclust.engines.cavi:CAVI",
+}
+"""Where they are: each is loaded when it is first asked for."""
 
 ALIGNMENTS: dict[str, Any] = METHODS
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import warnings
 from numbers import Integral
+from pkgutil import resolve_name
 from typing import Any, ClassVar
 
 import jax
@@ -146,7 +147,7 @@ class BayesianMixture(DensityMixin, Clusterer):
         mixture = self._mixture()
         engine = self.engine
         if isinstance(engine, str):
-            engine = _names.look_up(_names.ENGINES, engine, "engine")
+            engine = resolve_name(_names.look_up(_names.ENGINES, engine, "engine"))()
         check(engine, mixture)
         extra = {}
         if getattr(self, "_progress", None) is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from numbers import Integral, Real
 from typing import Any, ClassVar
 
@@ -76,6 +77,7 @@ class GaussianMixture(DensityMixin, Clusterer):
     n_floored_ : int
         Components held up by `reg_covar` in some direction.
     labels_ : (n,) int32 ndarray
+        Most probable component of each training row, found when first read.
     clustering_ : Clustering
     n_features_in_ : int
     feature_names_in_ : ndarray
@@ -222,7 +224,18 @@ class GaussianMixture(DensityMixin, Clusterer):
         self.lower_bounds_ = trace[np.isfinite(trace)]
         self.objectives_ = objectives
         self.n_floored_ = int(point.flags["floored"].max())
-        self.labels_ = self.clustering_.predict(rows)
+        vars(self).pop("labels_", None)  # of the last fit
+
+    @functools.cached_property
+    def labels_(self) -> np.ndarray:
+        """Most probable component of each training row, ``(n,)``, found when first read."""
+        check_is_fitted(self, "clustering_")
+        return self.clustering_.predict(self.clustering_.rows)
+
+    def __getstate__(self) -> Any:
+        if "clustering_" in vars(self):
+            _ = self.labels_  # a pickle leaves the rows behind
+        return super().__getstate__()
 
     def _given(self, k: int, d: int, family: Any) -> tuple[dict[str, Any], Any]:
         """Parameters given by the user or by the last fit, in the user's units."""

@@ -10,7 +10,7 @@ from jax import lax
 
 from bayesclust._pytree import pytree
 from bayesclust._typing import Array, Key, Params
-from bayesclust.core.linalg import PRECISION, cholesky, inverse_lower, matmul, outer_sum
+from bayesclust.core.linalg import PRECISION, cholesky, diagonal, inverse_lower, matmul, outer_sum
 from bayesclust.families.conjugate import NormalInverseWishart
 from bayesclust.families.gaussian import (
     LOG_2PI,
@@ -103,7 +103,7 @@ class FullGaussian(GaussianFamily):
     def prepare(self, params: Params) -> Prepared:
         mean = params["mean"]
         whiten = inverse_lower(cholesky(params["cov"]))
-        log_det = jnp.sum(jnp.log(jnp.diagonal(whiten, axis1=-2, axis2=-1)), axis=-1)
+        log_det = jnp.sum(jnp.log(diagonal(whiten)), axis=-1)
         offset = jnp.einsum("kij,kj->ki", whiten, mean, precision=PRECISION)
         return Prepared(mean, whiten, offset, log_det - 0.5 * mean.shape[-1] * LOG_2PI)
 

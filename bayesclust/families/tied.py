@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from bayesclust._pytree import pytree
 from bayesclust._typing import Array, Key, Params
-from bayesclust.core.linalg import PRECISION, cholesky, inverse_lower, matmul, outer_sum
+from bayesclust.core.linalg import PRECISION, cholesky, diagonal, inverse_lower, matmul, outer_sum
 from bayesclust.core.rows import Rows
 from bayesclust.core.sweep import add_up
 from bayesclust.families.conjugate import NormalInverseWishart
@@ -73,7 +73,7 @@ class TiedGaussian(GaussianFamily):
     def prepare(self, params: Params) -> Prepared:
         whiten = inverse_lower(cholesky(params["cov"]))
         d = whiten.shape[-1]
-        log_det = jnp.sum(jnp.log(jnp.diagonal(whiten)))
+        log_det = jnp.sum(jnp.log(diagonal(whiten)))
         mean = matmul(params["mean"], whiten.T)
         return Prepared(whiten, mean, jnp.full(mean.shape[0], log_det - 0.5 * d * LOG_2PI))
 

@@ -16,7 +16,7 @@ from bayesclust.core import rows as rows_
 from bayesclust.core.loop import run, settle_all
 from bayesclust.core.rows import Rows, bucket, pack, pack_host, spread, unblock
 from bayesclust.core.units import Units, natural_units, natural_units_traced
-from bayesclust.kmeans.assignment import DIRECT_WORK, Assigned, assign_parts, assign_rows
+from bayesclust.kmeans.assignment import DIRECT_WORK, Assigned, assign_parts, assign_program
 from bayesclust.kmeans.lloyd import KMeansState, LloydStep, lloyd_block
 from bayesclust.kmeans.restarts import Plan, Seeding, best_start, best_start_driven, subsample
 from bayesclust.kmeans.seeding import greedy
@@ -236,12 +236,13 @@ def _fit_rows(
     history: bool,
 ) -> KMeansFit:
     """Fit packed rows in their own units; one program if small, else all cores step by step."""
+    luck = plan.luck(key, rows.dtype)
     if work < rows_.PARALLEL_WORK:
         result, seeds = _fit_program(
-            key, rows, seeds_from, given, algorithm, np.int32(max_iter), plan=plan
+            luck, rows, seeds_from, given, algorithm, np.int32(max_iter), plan=plan
         )
     else:
-        result, seeds = _fit_driven(key, rows, seeds_from, given, algorithm, max_iter, plan, work)
+        result, seeds = _fit_driven(luck, rows, seeds_from, given, algorithm, max_iter, plan, work)
     if not history:
         return result
     path = [seeds]
@@ -261,7 +262,7 @@ def _fit_rows(
 
 @functools.partial(jax.jit, static_argnames="plan")
 def _fit_program(
-    key: Key,
+    luck: Array | None,
     rows: Rows,
     seeds_from: Rows,
     given: Array | None,
@@ -271,7 +272,7 @@ def _fit_program(
     plan: Plan,
 ) -> tuple[KMeansFit, Array]:
     """The whole fit in one program."""
-    best, objectives = best_start(key, rows, seeds_from, given, algorithm, max_iter, plan)
+    best, objectives = best_start(luck, rows, seeds_from, given, algorithm, max_iter, plan)
 
     def going(carry: tuple[KMeansState, Assigned]) -> Array:
         state, assigned = carry
@@ -281,15 +282,15 @@ def _fit_program(
         state, assigned = carry
         state = settle_all(algorithm, _emptied(state, assigned), rows)
         # By differences: expanded, a centre on a row may tie with its neighbour for ever.
-        return state, assign_rows(state.centers, rows, direct=True)
+        return state, assign_program(state.centers, rows, direct=True)
 
-    assigned = assign_rows(best.state.centers, rows, direct=algorithm.direct)
+    assigned = assign_program(best.state.centers, rows, direct=algorithm.direct)
     state, assigned = lax.while_loop(going, mend, (best.state, assigned))
     return _result(state, assigned, objectives, algorithm), best.seeds
 
 
 def _fit_driven(
-    key: Key,
+    luck: Array | None,
     rows: Rows,
     seeds_from: Rows,
     given: Array | None,
@@ -300,7 +301,7 @@ def _fit_driven(
 ) -> tuple[KMeansFit, Array]:
     """The same from the host, every sweep shared by all cores or devices."""
     best, objectives = best_start_driven(
-        key, rows, seeds_from, given, algorithm, max_iter, plan, work
+        luck, rows, seeds_from, given, algorithm, max_iter, plan, work
     )
     parts = spread(rows, work)
     state, direct = best.state, algorithm.direct
@@ -335,7 +336,8 @@ def _fit_traced(
     algorithm = LloydStep(tol * jnp.mean(variance) / scale**2, square, n * k * d <= DIRECT_WORK)
     n_init = 1 if given is not None else n_init
     plan = Plan(seeding, k, n_init, bucket(max_iter))
-    result, _ = _fit_program(key, rows, rows, given, algorithm, max_iter, plan=plan)
+    luck = plan.luck(key, X.dtype)
+    result, _ = _fit_program(luck, rows, rows, given, algorithm, max_iter, plan=plan)
     return KMeansFit(
         **{
             **vars(result),

@@ -181,6 +181,7 @@ class LloydStep(Algorithm):
         )
 
 
+@jax.jit
 def worst_served(centers: Array, serving: Array, rows: Rows) -> Nominee:
     """The row farthest from its nearest serving centre.
 

@@ -10,12 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from bayesclust._typing import Array, Key
-from bayesclust.core.loop import iterate, over_parts, restarts, run, total
+from bayesclust.core.loop import entry, iterate, over_parts, restarts, run, total
 from bayesclust.core.rows import Rows, pack_host, split, spread
 from bayesclust.core.units import Units
 from bayesclust.kmeans.assignment import assign_program
 from bayesclust.kmeans.lloyd import KMeansState, LloydStep, lloyd_block
-from bayesclust.kmeans.seeding import greedy, greedy_driven, n_candidates
+from bayesclust.kmeans.seeding import greedy, greedy_driven, n_candidates, numbers
 
 Seeding = Callable[..., Array]
 """``(key, rows, k) -> (k, d) centres``: `seeding.greedy`, `seeding.random_rows`, or one's own."""
@@ -45,9 +45,17 @@ class Plan(NamedTuple):
     n_init: int
     trace_length: int = 0
 
+    def luck(self, key: Key, dtype: Any) -> Array | None:
+        """What every start draws on: a key each, or the numbers that `greedy` needs."""
+        if self.seeding is None:
+            return None
+        if self.seeding is greedy:
+            return numbers(key, self.k, dtype, (self.n_init,))
+        return key[None] if self.n_init == 1 else jax.random.split(key, self.n_init)
+
 
 def best_start(
-    key: Key,
+    luck: Array | None,
     rows: Rows,
     seeds_from: Rows,
     given: Array | None,
@@ -59,7 +67,8 @@ def best_start(
 
     Parameters
     ----------
-    key : PRNG key
+    luck : (n_init, ..) array or None
+        From `Plan.luck`.
     rows, seeds_from : Rows
         The rows to fit, and those to draw seeds from.
     given : (k, d) array or None
@@ -74,10 +83,10 @@ def best_start(
     objectives : (n_init,) array
     """
 
-    def once(key: Key) -> Start:
+    def once(own: Array) -> Start:
         seeds = given
         if plan.seeding is not None:
-            seeds = seed(plan.seeding, key, seeds_from, plan.k, algorithm.direct)
+            seeds = seed(plan.seeding, own, seeds_from, plan.k, algorithm.direct)
         assert seeds is not None
         state = iterate(algorithm, KMeansState.start(seeds, plan.trace_length), rows, max_iter)
         if plan.n_init == 1:  # nobody to be compared with
@@ -86,17 +95,17 @@ def best_start(
         return Start(state, algorithm.inertia(state.centers, stats), seeds)
 
     if plan.n_init == 1:
-        best = once(key)
+        best = once(None if luck is None else luck[0])
         objectives = best.objective[None]
     else:
-        starts = restarts(once, jax.random.split(key, plan.n_init))
+        starts = restarts(once, luck)
         objectives = starts.objective
-        best = jax.tree.map(lambda v: v[jnp.argmin(objectives)], starts)
+        best = entry(starts, jnp.argmin(objectives))
     return (best if plan.seeding is None else in_order(best)), objectives
 
 
 def best_start_driven(
-    key: Key,
+    luck: Array | None,
     rows: Rows,
     seeds_from: Rows,
     given: Array | None,
@@ -109,10 +118,11 @@ def best_start_driven(
     parts = spread(rows, work)
     best: Start | None = None
     objectives = []
-    for key_start in jax.random.split(key, plan.n_init) if plan.n_init > 1 else [key]:
+    for i in range(plan.n_init):
         seeds = given
         if plan.seeding is not None:
-            seeds = seed_program(plan.seeding, key_start, seeds_from, plan.k, algorithm.direct)
+            assert luck is not None
+            seeds = seed_program(plan.seeding, luck[i], seeds_from, plan.k, algorithm.direct)
         assert seeds is not None
         state = KMeansState.start(seeds, plan.trace_length)
         state = run(algorithm, state, rows, max_iter, work=work)
@@ -137,23 +147,25 @@ def in_order(start: Start) -> Start:
     return start._replace(state=state)
 
 
-def seed(seeding: Seeding, key: Key, rows: Rows, k: int, direct: bool) -> Array:
-    """Centres ``(k, d)`` by a seeding function; `direct` as in `greedy`."""
+def seed(seeding: Seeding, own: Array, rows: Rows, k: int, direct: bool) -> Array:
+    """Centres ``(k, d)`` by a seeding function from its luck; `direct` as in `greedy`."""
     if seeding is greedy:
-        return greedy(key, rows, k, direct=direct)
-    return seeding(key, rows, k)
+        return greedy(own, rows, k, direct=direct)
+    return seeding(own, rows, k)
 
 
 _seed = jax.jit(seed, static_argnums=(0, 3, 4))
 
 
-def seed_program(seeding: Seeding, key: Key, rows: Rows, k: int, direct: bool) -> Array:
+def seed_program(seeding: Seeding, own: Array, rows: Rows, k: int, direct: bool) -> Array:
     """`seed`, compiled; many rows are judged by all cores."""
+    if seeding is greedy:
+        own = numbers(own, k, rows.dtype)
     if seeding is greedy and not isinstance(rows.x, jax.core.Tracer):
         parts = split(rows, rows.x.size * n_candidates(k))
         if len(parts) > 1:
-            return greedy_driven(key, parts, k, direct=direct)
-    return _seed(seeding, key, rows, k, direct)
+            return greedy_driven(own, parts, k, direct=direct)
+    return _seed(seeding, own, rows, k, direct)
 
 
 @jax.jit
@@ -201,9 +213,11 @@ def seed_host(
         X, weight = X[weight > 0], weight[weight > 0]
     size = min(max(sample, k), len(X))
     rows = subsample(key, X, weight, size, units, k)
+    luck = Plan(init, k, n_init).luck(key, rows.dtype)
+    assert luck is not None
     best: tuple[float, Array] | None = None
-    for key_start in jax.random.split(key, n_init):
-        centers = seed_program(init, key_start, rows, k, True)
+    for own in luck:
+        centers = seed_program(init, own, rows, k, True)
         inertia = float(assign_program(centers, rows, direct=True).inertia)
         if best is None or inertia < best[0]:
             best = inertia, centers

@@ -19,16 +19,17 @@ import numpy as np
 from jax import lax
 
 from bayesclust._pytree import pytree, static
-from bayesclust._typing import Array, Key
+from bayesclust._typing import AnyArray, Array, Key
 from bayesclust.core import threads
 from bayesclust.core.linalg import matmul, squared_distance
+from bayesclust.core.random import uniform
 from bayesclust.core.rows import Rows
 
 FEW = 4
 """Columns up to which distances are always taken by differences."""
 
 
-def greedy(key: Key, rows: Rows, k: int, *, direct: bool = False) -> Array:
+def greedy(key: Key | AnyArray, rows: Rows, k: int, *, direct: bool = False) -> Array:
     """Greedy k-means++ centres.
 
     Candidates are drawn with probability proportional to weight times squared distance to the
@@ -39,6 +40,7 @@ def greedy(key: Key, rows: Rows, k: int, *, direct: bool = False) -> Array:
     Parameters
     ----------
     key : PRNG key
+        Or the numbers drawn with it, see `numbers`.
     rows : Rows
     k : int
     direct : bool
@@ -49,7 +51,7 @@ def greedy(key: Key, rows: Rows, k: int, *, direct: bool = False) -> Array:
     (k, d) array
     """
     gaps = Gaps(direct or rows.n_features <= FEW)
-    draws = uniforms(key, k, rows.dtype)
+    draws = numbers(key, k, rows.dtype)
     norms = gaps.norm_sums(rows)
 
     def step(j: Array, carry: tuple[Seeds, Array]) -> tuple[Seeds, Array]:
@@ -58,10 +60,15 @@ def greedy(key: Key, rows: Rows, k: int, *, direct: bool = False) -> Array:
         nearest, by_block = judge(gaps, nearest, rows, norms, seeds.winner, candidates, j)
         return choose(seeds, candidates, [by_block], j), nearest
 
-    return lax.fori_loop(0, k, step, (Seeds.none(k, [rows]), far(rows)))[0].centers
+    def next_step(carry: Any) -> Any:
+        return carry[0] + 1, step(*carry)
+
+    start = jnp.int32(0), (Seeds.none(k, [rows]), far(rows))
+    # A loop over a range is traced once more on its way to the compiler.
+    return lax.while_loop(lambda carry: carry[0] < k, next_step, start)[1][0].centers
 
 
-def greedy_driven(key: Key, parts: list[Rows], k: int, *, direct: bool = False) -> Array:
+def greedy_driven(key: Key | AnyArray, parts: list[Rows], k: int, *, direct: bool = False) -> Array:
     """`greedy` from the host: a thread judges each part of the rows; the same choices.
 
     Parameters
@@ -77,7 +84,7 @@ def greedy_driven(key: Key, parts: list[Rows], k: int, *, direct: bool = False) 
     (k, d) array
     """
     gaps = Gaps(direct or parts[0].n_features <= FEW)
-    draws = _uniforms(key, k, parts[0].dtype)
+    draws = numbers(key, k, parts[0].dtype)
     norms = threads.run([functools.partial(_norm_sums, gaps, part) for part in parts])
     seeds, nearest = _none(k, parts), [far(part) for part in parts]
     for j in np.arange(k, dtype=np.int32):
@@ -97,9 +104,15 @@ def n_candidates(k: int) -> int:
     return 2 + int(math.log(k))
 
 
-def uniforms(key: Key, k: int, dtype: Any) -> Array:
-    """What draws all candidates, ``(k, 2, p)``: every call of a generator costs compilation."""
-    return jnp.swapaxes(jax.random.uniform(key, (2, k, n_candidates(k)), dtype), 0, 1)
+def numbers(key: Key | AnyArray, k: int, dtype: Any, starts: tuple[int, ...] = ()) -> AnyArray:
+    """What draws all candidates, ``(*starts, k, 2, p)``; in place of a key the numbers themselves.
+
+    Every call of a generator costs compilation, so there is but one, and none of a key at hand.
+    """
+    shape = (*starts, k, 2, n_candidates(k))
+    if not jax.dtypes.issubdtype(key.dtype, jax.dtypes.prng_key):
+        return key.reshape(shape)
+    return uniform(key, shape, dtype)
 
 
 @pytree
@@ -188,15 +201,17 @@ def propose(
         assert found is not None
         return found
 
-    def candidate(u: Array) -> Array:
-        i = pick(u[0], seeds.sums, seeds.weight_sums) if seeds.sums.shape[0] > 1 else jnp.int32(0)
-        x, weight, nearest = block(i)
+    def drawn(u: Array, x: Array, weight: Array, nearest: Array) -> Array:
         near = jnp.minimum(nearest, gaps(x, seeds.winner[None])[0])
         near = jnp.maximum(near + gaps.norm(x), 0)
         # The first centre is drawn by weight alone, and has one candidate.
-        return x[:, pick(u[1], jnp.where(j > 0, weight * near, weight), weight)]
+        return x[:, pick(u, jnp.where(j > 0, weight * near, weight), weight)].T
 
-    return lax.map(candidate, draws[j].T)
+    u, v = draws[j]
+    if seeds.sums.shape[0] == 1:
+        return drawn(v, parts[0].x[0], parts[0].weight[0], nearest[0][0])
+    i = pick(u, seeds.sums, seeds.weight_sums)
+    return lax.map(lambda own: drawn(own[1], *block(own[0])), (i, v))
 
 
 def _either(choice: Array, one: Any, other: Any) -> Any:
@@ -261,7 +276,6 @@ def choose(seeds: Seeds, candidates: Array, judged: list[Array], j: Array) -> Se
 
 _norm_sums = jax.jit(Gaps.norm_sums)
 _none = jax.jit(Seeds.none, static_argnums=0)
-_uniforms = jax.jit(uniforms, static_argnums=(1, 2))
 _propose, _choose = jax.jit(propose), jax.jit(choose)
 _judge = jax.jit(judge, donate_argnames="nearest")
 
@@ -285,8 +299,9 @@ def random_rows(key: Key, rows: Rows, k: int) -> Array:
     return lax.fori_loop(0, k, step, start)[0]
 
 
+@jax.jit
 def pick(u: Array, mass: Array, fallback: Array | None = None) -> Array:
-    """Index drawn with probability proportional to `mass`, by inversion of uniform `u`.
+    """Indices drawn with probability proportional to `mass`, by inversion of uniform `u`.
 
     Where all mass is zero, `fallback` is used. Never an index of zero mass if there is any other.
 
@@ -303,9 +318,13 @@ def pick(u: Array, mass: Array, fallback: Array | None = None) -> Array:
 
 
 def _place(target: Array, mass: Array) -> tuple[Array, Array]:
-    """First index whose running sum exceeds `target`, and what of `target` is left before it."""
-    index = jnp.arange(mass.shape[0])
-    reached = jnp.sum(jnp.where(index[:, None] <= index, mass[:, None], 0), axis=0)
-    last = jnp.max(jnp.where(mass > 0, index, 0))
-    chosen = jnp.minimum(jnp.sum(reached <= target), last)
-    return chosen, target - jnp.sum(jnp.where(index < chosen, mass, 0))
+    """First index whose running sum exceeds `target`, and what of `target` is left before it.
+
+    ``(..), (.., m) -> (..), (..)``.
+    """
+    index = jnp.arange(mass.shape[-1])
+    reached = jnp.sum(jnp.where(index <= index[:, None], mass[..., None, :], 0), axis=-1)
+    last = jnp.max(jnp.where(mass > 0, index, 0), axis=-1)
+    chosen = jnp.minimum(jnp.sum(reached <= target[..., None], axis=-1), last)
+    before = jnp.sum(jnp.where(index < chosen[..., None], mass, 0), axis=-1)
+    return chosen, target - before

@@ -153,6 +153,11 @@ class Clustering(RowAnswers):
         """
         return self._held().some(most)
 
+    @property
+    def rows(self) -> np.ndarray:
+        """The training rows, ``(n, d)``; a ValueError if they are not at hand."""
+        return self._held().X
+
     def _held(self) -> Training:
         training = self._training or tree_.training(self.tree)
         if training is None:

@@ -50,6 +50,18 @@ def test_numbers_are_uniform_and_unrelated(dtype):
     assert abs(np.corrcoef(lines) - np.eye(len(lines))).max() < 0.02
 
 
+@pytest.mark.parametrize("impl", ["threefry2x32", "rbg"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_key_at_hand_gives_on_the_host_what_it_gives_in_a_program(dtype, impl):
+    key = jax.random.key(2**32 - 1, impl=impl)
+    with jax.enable_x64(dtype == "float64"):
+        for shape in [(), (7,), (3, 5)]:
+            found = uniform(key, shape, dtype)
+            wanted = jax.jit(lambda key, shape=shape: uniform(key, shape, dtype))(key)
+            assert found.dtype == dtype
+            np.testing.assert_array_equal(found, wanted)
+
+
 def test_numbers_fill_the_precision():
     with jax.enable_x64(True):
         u = np.asarray(uniform(KEY, (1000,), jnp.float64))

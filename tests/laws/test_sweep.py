@@ -269,10 +269,11 @@ def test_a_sweep_needs_no_more_memory_for_more_rows(name):
 def test_whole_fits_hold_nothing_of_rows_times_components():
     k, many = 16, blocks(256)
     n = many.weight.size
+    plan = Plan(kmeans.greedy, k, 1, 16)
     found = temporary(
         _fit_program,
-        KEY, many, many, None, LloydStep(np.float32(0), np.float32(1)), np.int32(5),
-        plan=Plan(kmeans.greedy, k, 1, 16),
+        plan.luck(KEY, many.dtype), many, many, None, LloydStep(np.float32(0), np.float32(1)),
+        np.int32(5), plan=plan,
     )  # fmt: skip
     assert found < n * k * 4 / 2
     start = SeededStart()
