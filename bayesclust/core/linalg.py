@@ -25,8 +25,8 @@ def outer_sum(a: Array, b: Array) -> Array:
     return lax.dot_general(a, b, (((1,), (1,)), ((), ())), precision=PRECISION)
 
 
-SCATTER = 32, 128
-"""Groups, or columns, from which adding rows one by one beats a matrix product on a CPU."""
+SCATTER = (32, 1), (16, 128)
+"""Groups and columns above which adding rows one by one beats a matrix product on a CPU."""
 
 LANES = 8
 """Numbers that rows added one by one come in: another count takes half as long again."""
@@ -78,8 +78,8 @@ def tallied(total: Tally, d: int) -> Tally:
 
 
 def _scatters(k: int, d: int) -> bool:
-    many, wide = SCATTER
-    return (k > many or d >= wide) and jax.default_backend() == "cpu"
+    long = any(k > many and d >= wide for many, wide in SCATTER)
+    return long and jax.default_backend() == "cpu"
 
 
 def half_squared_distance(x: Array, centers: Array, *, direct: bool) -> Array:

@@ -55,14 +55,13 @@ def uniform(key: Key, shape: tuple[int, ...], dtype: Any) -> Array:
         Multiples of 2^-24, or of 2^-53.
     """
     number, size = _integers(key, shape, dtype)
-    # Whoever compares a number with several others must not compute it as often.
-    return lax.optimization_barrier((number + size) * (0.5 / size))
+    return _once((number + size) * (0.5 / size))
 
 
 def symmetric(key: Key, shape: tuple[int, ...], dtype: Any) -> Array:
     """Uniform numbers in (-1, 1), as likely as their negatives, never 0; see `uniform`."""
     number, size = _integers(key, shape, dtype)
-    return lax.optimization_barrier((number + 0.5) * (1 / size))
+    return _once((number + 0.5) * (1 / size))
 
 
 def normal(key: Key, shape: tuple[int, ...], dtype: Any) -> Array:
@@ -101,6 +100,11 @@ def _integers(key: Key, shape: tuple[int, ...], dtype: Any) -> tuple[Array, floa
         lower = (low >> 6).view(np.int32).astype(dtype)
         return (upper >> 5).astype(dtype) * 2.0**26 + lower, 2.0**52
     return (upper >> 8).astype(dtype), 2.0**23
+
+
+def _once(numbers: Any) -> Any:
+    """The same; whoever compares one with several others must not compute it as often."""
+    return lax.optimization_barrier(numbers) if isinstance(numbers, jax.Array) else numbers
 
 
 def threefry(key0: Array, key1: Array, x0: Array, x1: Array) -> tuple[Array, Array]:

@@ -181,12 +181,13 @@ def pack_host(
     share(fill, m_used, n * d)
     flat = weight.reshape(-1)
     flat[:n] = 1 if sample_weight is None else sample_weight
-    return Rows(to_device(x), to_device(weight), np.int32(0), np.int32(m_used))
+    on_device, its_weight = to_device(x, weight)
+    return Rows(on_device, its_weight, np.int32(0), np.int32(m_used))
 
 
-def to_device(x: np.ndarray) -> Array:
-    """Hand a host array, which nobody changes afterwards, to the default device."""
-    return jax.device_put(x, may_alias=True)
+def to_device(*arrays: np.ndarray) -> tuple[Array, ...]:
+    """Hand host arrays, which nobody changes afterwards, to the default device."""
+    return jax.device_put(arrays, may_alias=True)
 
 
 def release() -> None:
@@ -255,7 +256,8 @@ def split(rows: Rows, work: int) -> list[Rows]:
 
     def part(a: int) -> Rows:
         used = np.clip(np.asarray([rows.first, rows.last], np.int32) - a, 0, size)
-        return Rows(to_device(x[a : a + size]), to_device(weight[a : a + size]), *used)
+        own, its_weight = to_device(x[a : a + size], weight[a : a + size])
+        return Rows(own, its_weight, *used)
 
     return [part(i * size) for i in range(p)]
 

@@ -26,13 +26,18 @@ from bayesclust.core.linalg import (
     tally,
 )
 from bayesclust.core.loop import Algorithm, record
-from bayesclust.core.rows import SHARED_BYTES, Rows, block_size
+from bayesclust.core.rows import MIN_BLOCK, SHARED_BYTES, Rows, block_size
 from bayesclust.core.sweep import add_onto, add_up, fold
 
 
 def lloyd_block(n: int, k: int, d: int, dtype: Any) -> int:
     """Rows per block of a sweep of Lloyd's algorithm: as many as XLA leaves to one core."""
-    return block_size(n, max(k, d), dtype, least=64, tile=SHARED_BYTES - 1)
+    numbers, tile = max(k, d), SHARED_BYTES - 1
+    size = block_size(n, numbers, dtype, least=16, tile=tile)
+    room = tile // (numbers * np.dtype(dtype).itemsize) // 16 * 16
+    # Of long rows every one that fits counts, though not in a larger product (measured).
+    fits = size < room < MIN_BLOCK and room * k * d <= 1 << 20
+    return room if fits and size < n else size
 
 
 @pytree
