@@ -323,7 +323,7 @@ def _place(target: Array, mass: Array) -> tuple[Array, Array]:
     ``(..), (.., m) -> (..), (..)``.
     """
     index = jnp.arange(mass.shape[-1])
-    reached = jnp.sum(jnp.where(index <= index[:, None], mass[..., None, :], 0), axis=-1)
+    reached = jnp.sum(jnp.where(index[:, None] <= index, mass[..., None], 0), axis=-2)
     last = jnp.max(jnp.where(mass > 0, index, 0), axis=-1)
     chosen = jnp.minimum(jnp.sum(reached <= target[..., None], axis=-1), last)
     before = jnp.sum(jnp.where(index < chosen[..., None], mass, 0), axis=-1)
