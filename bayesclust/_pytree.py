@@ -6,6 +6,7 @@ import dataclasses
 from typing import Any, dataclass_transform
 
 import jax
+from jax.core import Tracer
 
 
 def static(**kwargs: Any) -> Any:
@@ -25,3 +26,8 @@ def pytree[T](cls: type[T]) -> type[T]:
     meta = [f.name for f in fields if f.metadata.get("static")]
     data = [f.name for f in fields if not f.metadata.get("static")]
     return jax.tree_util.register_dataclass(frozen, data_fields=data, meta_fields=meta)
+
+
+def traced(*trees: Any) -> bool:
+    """Whether any array belongs to a program that is being built."""
+    return any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(trees))

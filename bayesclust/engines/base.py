@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from bayesclust._pytree import traced
 from bayesclust._typing import Array, Key, Params
 from bayesclust.core.rows import MIN_BLOCK, Rows, block_size, pack, pack_host
 from bayesclust.core.sweep import add_up
@@ -155,11 +156,6 @@ def constants_of(mixture: Mixture, rows: Rows) -> tuple[Any, Array]:
     """What the family sums once over the rows, see `Family.constants`, and their weight."""
     weight = add_up(rows, lambda x, weight, i: jnp.sum(weight))
     return mixture.family.constants(rows), weight
-
-
-def traced(*arrays: Any) -> bool:
-    """Whether any array belongs to a program that is being built."""
-    return any(isinstance(a, jax.core.Tracer) for a in jax.tree.leaves(arrays))
 
 
 def pose(X: Any, sample_weight: Any, units: Units | None, numbers_per_row: int) -> Problem:

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bayesclust._pytree import pytree, static
+from bayesclust._pytree import pytree, static, traced
 from bayesclust._typing import Array, Key, Params
 from bayesclust.core import assign
 from bayesclust.core import rows as rows_
@@ -32,7 +32,6 @@ from bayesclust.engines.base import (
     constants_of,
     outward,
     pose,
-    traced,
 )
 from bayesclust.engines.record import informed
 from bayesclust.engines.starts import KMeansStart, Start

@@ -15,13 +15,13 @@ from typing import Any, ClassVar, override
 import jax.numpy as jnp
 import numpy as np
 
-from bayesclust._pytree import pytree, static
+from bayesclust._pytree import pytree, static, traced
 from bayesclust._typing import Array, Key, Params
 from bayesclust.core.loop import iterate
 from bayesclust.core.rows import Rows
 from bayesclust.core.units import Units, natural_units
 from bayesclust.draws import Draws
-from bayesclust.engines.base import Fitted, PointEngine, traced
+from bayesclust.engines.base import Fitted, PointEngine
 from bayesclust.engines.em import one
 from bayesclust.families.base import Family
 from bayesclust.families.spherical import SphericalGaussian

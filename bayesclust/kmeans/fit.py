@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from bayesclust._pytree import pytree
+from bayesclust._pytree import pytree, traced
 from bayesclust._typing import Array, Key
 from bayesclust.core import rows as rows_
 from bayesclust.core.loop import run, settle_all
@@ -136,10 +136,12 @@ def fit(
     """
     given = None if callable(init) else init
     seeding = init if callable(init) else None
-    if isinstance(X, jax.core.Tracer) or isinstance(sample_weight, jax.core.Tracer):
+    if traced(key, X, sample_weight, given, tol):
         if history:
             raise ValueError("history=True keeps a host record: call fit outside jit and vmap")
-        return _fit_traced(key, X, k, sample_weight, given, seeding, n_init, max_iter, tol)
+        return _fit_traced(
+            key, jnp.asarray(X), k, sample_weight, given, seeding, n_init, max_iter, tol
+        )
     X = np.asarray(X)
     weight = None if sample_weight is None else np.asarray(sample_weight)
     with jax.enable_x64(X.dtype == np.float64):
@@ -327,7 +329,7 @@ def _fit_traced(
 ) -> KMeansFit:
     """`fit` as part of somebody else's program."""
     n, d = X.shape
-    weight = jnp.ones(n, X.dtype) if sample_weight is None else sample_weight.astype(X.dtype)
+    weight = jnp.ones(n, X.dtype) if sample_weight is None else jnp.asarray(sample_weight, X.dtype)
     shift, scale, variance = natural_units_traced(X, weight / jnp.sum(weight))
     rows = pack((X - shift) / scale, weight, block=lloyd_block(n, k, d, X.dtype))
     if given is not None:

@@ -110,7 +110,7 @@ def numbers(key: Key | AnyArray, k: int, dtype: Any, starts: tuple[int, ...] = (
     Every call of a generator costs compilation, so there is but one, and none of a key at hand.
     """
     shape = (*starts, k, 2, n_candidates(k))
-    if not jax.dtypes.issubdtype(key.dtype, jax.dtypes.prng_key):
+    if jax.dtypes.issubdtype(key.dtype, np.floating):
         return key.reshape(shape)
     return uniform(key, shape, dtype)
 

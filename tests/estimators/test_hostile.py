@@ -160,7 +160,8 @@ def test_fewer_rows_than_clusters(make: Any, X: np.ndarray) -> None:
 
 def test_a_failed_fit_leaves_the_last_one(make: Any, X: np.ndarray) -> None:
     model = make().fit(X)
-    before, labels = vars(model).copy(), model.labels_.copy()
+    labels = model.labels_.copy()
+    before = vars(model).copy()
     with pytest.raises(ValueError, match="NaN"):
         model.fit(pd.DataFrame(with_cell(np.nan), columns=["a", "b"]))
     with pytest.raises(ValueError, match="sample_weight"):

@@ -95,6 +95,15 @@ def test_weight_two_is_the_row_twice():
     np.testing.assert_array_equal(found.counts, again.counts)
 
 
+@pytest.mark.parametrize("seeding", [kmeans.greedy, kmeans.random_rows])
+@pytest.mark.parametrize("n_init", [1, 3])
+def test_keys_of_the_old_kind_are_keys(seeding, n_init):
+    found = kmeans.fit(jax.random.PRNGKey(0), X, 3, init=seeding, n_init=n_init)
+    wanted = kmeans.fit(jax.random.key(0), X, 3, init=seeding, n_init=n_init)
+    np.testing.assert_array_equal(found.objectives, wanted.objectives)
+    np.testing.assert_array_equal(found.centers, wanted.centers)
+
+
 @pytest.mark.parametrize("seeding", slowly([kmeans.greedy, kmeans.random_rows], {kmeans.greedy}))
 def test_the_best_of_several_starts_is_kept(seeding):
     hard, _ = blobs(300, 2, 12, separation=4.0)

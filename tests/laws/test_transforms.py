@@ -64,6 +64,13 @@ def test_vmap_over_keys_is_a_loop(fits):
     assert_close(many, loop, 1e-9)
 
 
+def test_vmap_over_keys_takes_rows_of_the_host(fits):
+    call, _ = fits
+    many = jax.vmap(lambda key: call(key, SETS[0]))(KEYS)
+    loop = jax.tree.map(lambda *v: np.stack(v), *[call(key, SETS[0]) for key in KEYS])
+    assert_close(many, loop, 1e-9)
+
+
 def test_vmap_over_data_sets_is_a_loop(fits):
     call, jitted = fits
     many = jax.jit(jax.vmap(call, in_axes=(None, 0)))(KEY, SETS)
