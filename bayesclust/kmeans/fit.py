@@ -203,7 +203,7 @@ def fit_host(
             break
     assert result is not None
     scale2 = units.scale[0] ** 2 if np.all(units.scale == units.scale[0]) else 1.0
-    host = jax.device_get(result)
+    host = jax.tree.map(np.asarray, result)
     del rows, seeds_from, result
     rows_.release()  # before labels become wider
 
