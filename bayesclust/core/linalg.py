@@ -26,7 +26,7 @@ def outer_sum(a: Array, b: Array) -> Array:
 
 
 SCATTER = (32, 1), (16, 128)
-"""Groups and columns above which adding rows one by one beats a matrix product on a CPU."""
+"""With more groups, and so many columns or more, rows added one by one beat a product on a CPU."""
 
 LANES = 8
 """Numbers that rows added one by one come in: another count takes half as long again."""

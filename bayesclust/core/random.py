@@ -19,8 +19,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.core import Tracer
 
+from bayesclust._pytree import traced
 from bayesclust._typing import Array, Key
 
 ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
@@ -87,7 +87,7 @@ def random_order(key: Key, k: int) -> Array:
 
 def _integers(key: Key, shape: tuple[int, ...], dtype: Any) -> tuple[Array, float]:
     """Whole numbers from -size to size - 1, each as likely, and the size."""
-    xp: Any = jnp if isinstance(key, Tracer) else np
+    xp: Any = jnp if traced(key) else np
     count = xp.arange(math.prod(shape), dtype=np.uint32).reshape(shape)
     # Longer keys than Threefry's are folded into two words.
     words = xp.asarray(jax.random.key_data(key)).reshape(-1, 2)

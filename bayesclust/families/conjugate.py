@@ -24,7 +24,7 @@ import jax.numpy as jnp
 from bayesclust._pytree import pytree
 from bayesclust._typing import Array, Key
 from bayesclust.core.gamma import gamma
-from bayesclust.core.linalg import cholesky, inverse_lower, matmul
+from bayesclust.core.linalg import cholesky, diagonal, inverse_lower, matmul
 from bayesclust.core.random import normal
 from bayesclust.families.gaussian import LOG_2PI
 from bayesclust.families.prior import (
@@ -140,7 +140,7 @@ class NormalInverseWishart(ConjugatePrior):
         if spread.ndim == 2:
             covariance = covariance / k
         factor = cholesky(spread)
-        log_det = 2 * jnp.sum(jnp.log(jnp.diagonal(factor, axis1=-2, axis2=-1)), axis=-1)
+        log_det = 2 * jnp.sum(jnp.log(diagonal(factor)), axis=-1)
         y = matmul(inverse_lower(factor), (mean - self.mean)[:, :, None])[..., 0]
         square = self.strength * jnp.sum(y * y, axis=-1)
         normal = -0.5 * (d * LOG_2PI - d * jnp.log(self.strength) + log_det + square)
@@ -239,7 +239,7 @@ def inverse_wishart_log_prob(cov: Array, df: Any, scale: Any) -> Array:
     d = cov.shape[-1]
     df, scale = jnp.asarray(df), jnp.asarray(scale)
     factor = cholesky(cov)
-    log_det = 2 * jnp.sum(jnp.log(jnp.diagonal(factor, axis1=-2, axis2=-1)), axis=-1)
+    log_det = 2 * jnp.sum(jnp.log(diagonal(factor)), axis=-1)
     ratio = matmul(inverse_lower(factor), cholesky(scale))
     trace = jnp.sum(jnp.square(ratio), axis=(-2, -1))
     return (

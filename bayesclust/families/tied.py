@@ -108,7 +108,7 @@ class TiedGaussian(GaussianFamily):
         floor = self._floor(mean).astype(mean.dtype)
         cov = seen.scatter / jnp.sum(seen.count)
         # The difference of two sums: keep a variance that rounding made negative at zero.
-        lift = jnp.maximum(-jnp.diagonal(cov), 0)
+        lift = jnp.maximum(-diagonal(cov), 0)
         cov = 0.5 * (cov + cov.T) + jnp.diag(floor + lift)
         return {"mean": mean, "cov": cov}
 

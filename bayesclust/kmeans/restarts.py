@@ -46,7 +46,7 @@ class Plan(NamedTuple):
     trace_length: int = 0
 
     def luck(self, key: Key, dtype: Any) -> Array | None:
-        """What every start draws on: a key each, or the numbers that `greedy` needs."""
+        """What every start draws on, ``(n_init, ..)``: a key each, or the numbers for `greedy`."""
         if self.seeding is None:
             return None
         if self.seeding is greedy:

@@ -301,7 +301,7 @@ def random_rows(key: Key, rows: Rows, k: int) -> Array:
 
 @jax.jit
 def pick(u: Array, mass: Array, fallback: Array | None = None) -> Array:
-    """Indices drawn with probability proportional to `mass`, by inversion of uniform `u`.
+    """Indices drawn with probability proportional to `mass`, by inversion: ``(..), (m,) -> (..)``.
 
     Where all mass is zero, `fallback` is used. Never an index of zero mass if there is any other.
 

@@ -170,6 +170,14 @@ def test_an_int_repeats_and_a_generator_moves_on(make: Any) -> None:
     np.testing.assert_array_equal(first, again.predict_proba(X))
 
 
+def test_a_second_fit_has_labels_of_its_own(make: Any, X: np.ndarray) -> None:
+    model = make().fit(X)
+    assert model.labels_.shape == (len(X),)
+    few = X[:20]
+    assert model.fit(few).labels_.shape == (20,)
+    np.testing.assert_array_equal(model.labels_, model.predict(few))
+
+
 @pytest.mark.parametrize("settings", [{}, {"uncertainty": "bootstrap", "num_draws": 4}])
 def test_pickle_and_joblib(make: Any, X: np.ndarray, settings: Any, tmp_path: Any) -> None:
     model = make(**settings).fit(X)

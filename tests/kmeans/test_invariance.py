@@ -7,6 +7,7 @@ import pytest
 from bayesclust import kmeans
 from bayesclust.core import rows as core_rows
 from bayesclust.kmeans import MiniBatchState, minibatch
+from bayesclust.kmeans.lloyd import lloyd_block
 from bayesclust.kmeans.restarts import Plan
 from bayesclust.kmeans.seeding import greedy_driven
 from tests.problems import KEY, blobs, packed, slowly
@@ -93,6 +94,18 @@ def test_weight_two_is_the_row_twice():
     np.testing.assert_allclose(found.centers, again.centers, rtol=1e-12)
     np.testing.assert_allclose(found.inertia, again.inertia, rtol=1e-12)
     np.testing.assert_array_equal(found.counts, again.counts)
+
+
+@pytest.mark.parametrize("k, size", [(3, 80), (20, 64)])
+def test_blocks_of_long_rows_are_filled_and_give_the_same(k, size):
+    long, _ = blobs(300, 784, 3, dtype="float32")
+    assert lloyd_block(300, k, 784, np.float32) == size
+    assert size * 784 * 4 < core_rows.SHARED_BYTES
+    found = kmeans.fit(KEY, long, k, init=long[:k], max_iter=3)
+    gaps = np.square(long[:, None].astype(float) - found.centers).sum(axis=2)
+    np.testing.assert_array_equal(found.labels, gaps.argmin(axis=1))
+    np.testing.assert_allclose(found.inertia, gaps.min(axis=1).sum(), rtol=1e-5)
+    assert found.counts.sum() == 300
 
 
 @pytest.mark.parametrize("seeding", [kmeans.greedy, kmeans.random_rows])
