@@ -246,7 +246,7 @@ class Gibbs(Engine):
 
         with shown(progress, "Gibbs sweeps") as watch:
             found, interrupted = chains.run(
-                call, chains.groups_of(states), self._length, saved=saved, progress=watch
+                call, states, self._length, saved=saved, progress=watch
             )
         return lay_out(mixture, found, problem, {"interrupted": interrupted})
 

@@ -116,7 +116,7 @@ class NUTS(Engine):
         with shown(progress, "NUTS steps") as watch:
             return chains.run(
                 lambda group, gaps: advance(group, gaps, posed.args),
-                chains.groups_of(states),
+                states,
                 length,
                 saved=saved,
                 progress=watch,

@@ -316,9 +316,8 @@ class PartitionGibbs(Engine):
         length = chains.Length(self.num_warmup, self.num_draws, self.num_chains, self.thinning)
         kind = (self.draw_centers, visited)
         saved = chains.saved_at(self.checkpoint, length, kind, target, rows, states)
-        groups = chains.groups_of(states)
         with shown(progress, "sweeps of partitions") as watch:
-            found, interrupted = chains.run(call, groups, length, saved=saved, progress=watch)
+            found, interrupted = chains.run(call, states, length, saved=saved, progress=watch)
         return self._lay_out(mixture, found, problem, interrupted)
 
     def _target(self, X: np.ndarray, problem: Problem) -> Target:
