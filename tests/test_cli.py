@@ -181,12 +181,10 @@ def test_bad_scoring(fitted, tmp_path):
 
 
 def test_both_outputs_or_neither(tmp_path, monkeypatch):
-    from bayesclust.estimators import KMeans
-
-    def broken(self, path):
+    def broken(file):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(KMeans, "save", broken)
+    monkeypatch.setattr("os.fsync", broken)
     out = tmp_path / "out"
     arguments = ["fit", GEYSER, "--model", "kmeans", "-k", "2", "--standardize", "--out", out]
     refused(arguments, "No space left")

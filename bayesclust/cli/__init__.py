@@ -24,7 +24,7 @@ from bayesclust.cli.model import (
 from bayesclust.cli.read import READERS, choose, finite, numeric, plain, read
 from bayesclust.cli.refuse import attempt, counted, fail, listed
 from bayesclust.cli.show import progress, said, show
-from bayesclust.cli.write import dump, whole, write_both
+from bayesclust.cli.write import check_free, encoded, write
 
 app = typer.Typer(
     help="Clustering that says how sure it is.",
@@ -82,8 +82,7 @@ def fit(
     scores = out / f"scores{data.suffix.lower()}"
     saved = out / "model.nc"
     for path in (scores, saved):
-        if path.exists() and not force:
-            fail(f"{path} exists already: choose another --out, or pass --force to overwrite it")
+        check_free(path, force)
     if not out.parent.is_dir():
         fail(f"--out {out}: there is no directory {out.parent}; create it first")
     if out.exists() and not out.is_dir():
@@ -108,13 +107,16 @@ def fit(
     else:
         estimator = make(model, clusters, covariance, uncertainty, draws, common)
     drawn = model is Model.bayes or uncertainty is not None
+    from bayesclust.posterior.store import to_bytes
+
     with said() as warned, progress("sampling" if drawn else "fitting") as tick:
         estimator._progress = tick if drawn else None
         attempt(lambda: estimator.fit(rows))
     with progress("scoring") as tick:
         table = estimator.clustering_.scorecard(rows, level, progress=tick)
     kept = [c for c in frame.columns if c not in table.columns]
-    write_both(scores, frame[kept].join(table), saved, estimator, out, index=not plain(frame.index))
+    joined = encoded(frame[kept].join(table), scores.suffix, index=not plain(frame.index))
+    write({scores: joined, saved: to_bytes(estimator.clustering_)}, force=force)
     show(estimator, rows, table, level, doubtful, left, warned)
     typer.echo(f"wrote {scores} and {saved}")
 
@@ -133,8 +135,7 @@ def score(
     """Score the rows of NEW with a saved MODEL, without refitting."""
     if out.suffix.lower() not in READERS:
         fail(f"--out {out}: write to a file that ends in .csv or .parquet")
-    if out.exists() and not force:
-        fail(f"{out} exists already: choose another --out, or pass --force to overwrite it")
+    check_free(out, force)
     if not out.parent.is_dir():
         fail(f"--out {out}: there is no directory {out.parent}; create it first")
     frame = read(new)
@@ -151,7 +152,8 @@ def score(
     with progress("scoring") as tick:
         table = attempt(lambda: clustering.scorecard(rows, level, to=to, progress=tick))
     kept = [c for c in frame.columns if c not in table.columns]
-    whole(out, lambda path: dump(frame[kept].join(table), path, out.suffix, not plain(frame.index)))
+    joined = encoded(frame[kept].join(table), out.suffix, index=not plain(frame.index))
+    write({out: joined}, force=force)
     typer.echo(f"wrote {counted(len(table), 'row')} to {out}")
 
 

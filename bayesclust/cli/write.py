@@ -3,68 +3,52 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import tempfile
-from collections.abc import Callable
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from bayesclust._files import Content, write_together
 from bayesclust.cli.refuse import fail
 
 
-def whole(path: Path, write: Callable[[str], None]) -> None:
-    """Write a file that appears whole or not at all."""
+def check_free(path: Path, force: bool) -> None:
+    """Refuse a path that cannot be written to, before any work is done.
+
+    The same is checked again at the moment of writing.
+    """
+    if path.is_dir():
+        fail(f"{path} is a directory: choose another --out, or move it away")
+    if path.exists() and not force:
+        fail(f"{path} exists already: choose another --out, or pass --force to overwrite it")
+
+
+def write(files: Mapping[Path, Content], *, force: bool) -> None:
+    """Write all files or none; earlier ones stay where that fails.
+
+    The directory is made if it is absent, and taken away again if nothing was written.
+    """
+    folders = {path.parent for path in files}
+    fresh = [folder for folder in folders if not folder.exists()]
     try:
-        handle, part = tempfile.mkstemp(suffix=".part", dir=path.parent)
-    except OSError as error:
-        fail(f"cannot write to {path.parent}: {error.strerror}")
-    os.close(handle)
-    try:
-        write(part)
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(part, 0o666 & ~mask)
-        os.replace(part, path)
-    except OSError as error:
-        fail(f"cannot write {path}: {error.strerror or error}")
-    finally:
-        Path(part).unlink(missing_ok=True)
-
-
-def dump(table: Any, path: str, suffix: str, index: bool) -> None:
-    """Write a table in the format of a suffix."""
-    if suffix.lower() == ".csv":
-        table.to_csv(path, index=index)
-    else:
-        table.to_parquet(path, index=index)
-
-
-def write_both(
-    scores: Path, table: Any, saved: Path, estimator: Any, out: Path, *, index: bool
-) -> None:
-    """Write scores and model, both or neither; earlier ones stay where that fails."""
-    fresh = not out.exists()
-    try:
-        out.mkdir(exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".part-", dir=out) as part:
-            ready = Path(part) / scores.name, Path(part) / saved.name
-            dump(table, str(ready[0]), scores.suffix, index)
-            estimator.save(ready[1])
-            earlier = Path(part) / "earlier"
-            if scores.exists():
-                os.replace(scores, earlier)
-            try:
-                os.replace(ready[0], scores)
-                os.replace(ready[1], saved)
-            except BaseException:
-                scores.unlink(missing_ok=True)
-                if earlier.exists():
-                    os.replace(earlier, scores)
-                raise
+        for folder in fresh:
+            folder.mkdir(exist_ok=True)
+        write_together(files, overwrite=force)
     except BaseException as error:
-        if fresh:
+        for folder in fresh:
             with contextlib.suppress(OSError):
-                out.rmdir()
+                folder.rmdir()
+        if isinstance(error, FileExistsError):
+            fail(
+                f"{error.filename} exists already: choose another --out, or pass --force to "
+                "overwrite it"
+            )
         if isinstance(error, OSError):
-            fail(f"cannot write to {out}: {error.strerror or error}")
+            fail(f"cannot write {error.filename}: {error.strerror or error}")
         raise
+
+
+def encoded(table: Any, suffix: str, index: bool) -> Content:
+    """Write a table to an open file, in the format of a suffix."""
+    if suffix.lower() == ".csv":
+        return lambda file: table.to_csv(file, index=index, mode="wb")
+    return lambda file: table.to_parquet(file, index=index)

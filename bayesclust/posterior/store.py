@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bayesclust import families
+from bayesclust._files import write_whole
 from bayesclust.core.units import Units
 from bayesclust.draws import Draws
 from bayesclust.mixture import Mixture
@@ -27,28 +26,21 @@ KEPT_ROWS = ("membership", "observed_data", "log_likelihood")
 
 def save(clustering: Clustering, path: Any) -> None:
     """Write a clustering to `path`, whole or not at all."""
-    path = Path(path)
+    write_whole(path, to_bytes(clustering))
+
+
+def to_bytes(clustering: Clustering) -> bytes:
+    """Encode a clustering as the bytes of a netCDF file.
+
+    In memory, because HDF5 ends the process when the disk below it fills up.
+    """
     name = type(clustering.mixture.family).__name__
     if getattr(families, name, None) is not type(clustering.mixture.family):
         raise ValueError(f"family {name} is not part of bayesclust, so a file cannot name it")
     tree = clustering.tree.copy()
     tree.attrs["bayesclust_format"] = FORMAT
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"cannot save to {path}: there is no directory {path.parent}")
-    try:
-        handle, temporary = tempfile.mkstemp(suffix=".part", dir=path.parent)
-    except PermissionError as error:
-        raise PermissionError(f"cannot save to {path}: {path.parent} is read-only") from error
-    os.close(handle)
-    try:
-        tree.to_netcdf(temporary, engine="h5netcdf")
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(temporary, 0o666 & ~mask)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with tree.to_netcdf(engine="h5netcdf") as view:
+        return bytes(view)
 
 
 def load(path: Any) -> Clustering:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import errno
+import os
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -174,11 +177,11 @@ def test_no_directory(models: Any, tmp_path: Path) -> None:
 
 
 def test_read_only(models: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*args: Any, **kwargs: Any) -> Any:  # who runs the tests may write anywhere
-        raise PermissionError(errno.EACCES, "Permission denied", "tmpabc.part")
+    def refuse(path: Any, *args: Any, **kwargs: Any) -> Any:  # root may write anywhere
+        raise OSError(errno.EROFS, "Read-only file system", path)
 
-    monkeypatch.setattr(store.tempfile, "mkstemp", refuse)
-    with pytest.raises(PermissionError, match=r"cannot save to .*model\.nc.*read-only"):
+    monkeypatch.setattr(os, "open", refuse)
+    with pytest.raises(OSError, match=r"Read-only file system.*model\.nc'"):
         models["kmeans"].save(tmp_path / "model.nc")
     assert not leftovers(tmp_path)
 
@@ -189,12 +192,40 @@ def test_a_failed_save_leaves_the_old_file(
 ) -> None:
     before = saved.read_bytes()
 
-    def fail(self: Any, path: Any, **kwargs: Any) -> None:
-        Path(path).write_bytes(b"half of it")
+    def fail(file: Any) -> None:
         raise failure
 
-    monkeypatch.setattr(xr.DataTree, "to_netcdf", fail)
+    monkeypatch.setattr(os, "fsync", fail)
     with pytest.raises(type(failure)):
         models["kmeans"].save(saved)
     assert leftovers(saved.parent) == ["model.nc"]
     assert saved.read_bytes() == before
+
+
+FULL = """
+import resource, sys
+import numpy as np
+from bayesclust import KMeans
+
+X = np.random.default_rng(0).normal(size=(3000, 2))
+model = KMeans(2, n_init=1, random_state=0).fit(X)
+resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, 30_000))
+try:
+    model.save(sys.argv[1])
+except OSError as error:
+    print(error)
+"""
+
+
+def test_a_full_disk_is_an_error(tmp_path: Path) -> None:
+    """HDF5 would end the process by a signal."""
+    pytest.importorskip("resource")
+    path = tmp_path / "model.nc"
+    path.write_bytes(b"old")
+    code = [sys.executable, "-c", FULL, str(path)]
+    done = subprocess.run(code, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "File too large" in done.stdout
+    assert str(path) in done.stdout
+    assert path.read_bytes() == b"old"
+    assert leftovers(tmp_path) == ["model.nc"]
