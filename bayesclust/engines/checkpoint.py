@@ -151,9 +151,7 @@ def save(path: str, mark: str, position: int, tree: Any) -> None:
     write_whole(path, write)
 
 
-def load(
-    path: str, mark: str, most: int, shapes: Callable[[int], Any]
-) -> tuple[int, Any] | None:
+def load(path: str, mark: str, most: int, shapes: Callable[[int], Any]) -> tuple[int, Any] | None:
     """Where a run stood and its tree; None if there is no checkpoint.
 
     Parameters

@@ -173,7 +173,8 @@ class Gibbs(Engine):
         Sweeps per draw.
     checkpoint : str, optional
         File to keep the run in. A run that was killed goes on from there when it is started
-        again with the same data, model, settings and key, and gives bitwise the same draws.
+        again with the same data, model, settings and key, and gives bitwise the same draws, on any
+        number of cores. One run at a time may use it.
     """
 
     needs: ClassVar[type[ConditionalFamily]] = ConditionalFamily
@@ -239,15 +240,13 @@ class Gibbs(Engine):
         # On a CPU chains in turn are faster for few rows, and about even for many.
         together = jax.default_backend() != "cpu"
         units = (problem.units.shift, problem.units.scale)
-        saved = chains.saved_at(self.checkpoint, self._length, key, mixture, rows, units)
+        saved = chains.saved_at(self.checkpoint, self._length, key, mixture, rows, units, start)
 
         def call(group: GibbsState, gaps: np.ndarray) -> tuple[GibbsState, Record]:
             return _advance(mixture, constants, rows, group, gaps, together=together)
 
         with shown(progress, "Gibbs sweeps") as watch:
-            found, interrupted = chains.run(
-                call, states, self._length, saved=saved, progress=watch
-            )
+            found, interrupted = chains.run(call, states, self._length, saved=saved, progress=watch)
         return lay_out(mixture, found, problem, {"interrupted": interrupted})
 
     @property
