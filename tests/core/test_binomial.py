@@ -53,7 +53,9 @@ def test_draws_have_the_distribution(drawn, case):
     z = (observed - DRAWS * expected)[used] / np.sqrt(DRAWS * expected * (1 - expected) + 1)[used]
     assert np.abs(z).max() < 4.5
     assert abs(found.mean() - law.mean()) <= 5 * law.std() / np.sqrt(DRAWS) + 1e-9
-    assert abs(found.var() - law.var()) <= 5 * np.sqrt(2 * law.var() ** 2 / DRAWS + law.var() / DRAWS)
+    assert abs(found.var() - law.var()) <= 5 * np.sqrt(
+        2 * law.var() ** 2 / DRAWS + law.var() / DRAWS
+    )
 
 
 @pytest.mark.parametrize("k", [1, 3, 20])
