@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from bayesclust._typing import Array, Key
+from bayesclust.core.binomial import binomial
 from bayesclust.core.random import uniform
 
 Assign = Callable[[Array, Array], tuple[Array, Array]]
@@ -86,6 +87,43 @@ def drawn(key: Key) -> Assign:
         label = jnp.sum((u * reached[-1] >= reached[:-1]).astype(jnp.int32), axis=0)
         index = jnp.arange(k, dtype=jnp.int32)[:, None]
         return (index == label).astype(scores.dtype), best + jnp.log(_floored(reached[-1]))
+
+    return assign
+
+
+def counted(key: Key, weight: Array) -> Assign:
+    """As `drawn`, for rows that stand for several, each with a component of its own.
+
+    Parameters
+    ----------
+    key : PRNG key
+    weight : (m, b) array
+        How many rows each row stands for: whole numbers.
+
+    Returns
+    -------
+    callable
+        Its responsibilities are shares of the row's weight.
+    """
+
+    def assign(scores: Array, block: Array) -> tuple[Array, Array]:
+        best = jnp.max(scores, axis=0)
+        mass = _mass(scores, jnp.where(jnp.isfinite(best), best, 0))
+        # The mass of each component and all after it.
+        left = _running_sum(mass[::-1])[::-1]
+        key_block = jax.random.fold_in(key, block)
+
+        def take(rows: Array, component: tuple[Array, Array, Array]) -> tuple[Array, Array]:
+            j, mass, after = component
+            # Those after it get none if they have no mass.
+            p = jnp.where(after > 0, mass / _floored(mass + after), 1)
+            count = binomial(jax.random.fold_in(key_block, j), rows, p)
+            return rows - count, count
+
+        index = jnp.arange(len(mass) - 1, dtype=jnp.int32)
+        last, counts = lax.scan(take, weight[block], (index, mass[:-1], left[1:]))
+        share = jnp.concatenate([counts, last[None]]) / jnp.maximum(weight[block], 1)
+        return share, best + jnp.log(_floored(left[0]))
 
     return assign
 

@@ -101,6 +101,26 @@ def check(engine: Engine, mixture: Mixture) -> None:
     )
 
 
+def check_whole_weights(sample_weight: Any, who: str, instead: str) -> None:
+    """Refuse parts of rows to those who draw a label for every row.
+
+    Weights that are traced by JAX pass.
+
+    Raises
+    ------
+    ValueError
+        It names the engines that can take them.
+    """
+    if sample_weight is None or traced(sample_weight):
+        return
+    weight = np.asarray(sample_weight)
+    if not (weight == np.round(weight)).all():
+        raise ValueError(
+            f"sample_weight must hold whole numbers for {who}, where weight 2 is the row twice, "
+            f"each time with a label of its own: {instead}, or round the weights"
+        )
+
+
 def _fits(engine: Engine | type[Engine], mixture: Mixture) -> bool:
     prior = getattr(mixture.family, "prior", None)
     return isinstance(mixture.family, engine.needs) and (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 from collections.abc import Callable
@@ -69,7 +70,10 @@ class Saved(NamedTuple):
 
 
 def saved_at(path: str | None, length: Length, *rest: Any) -> Saved | None:
-    """Where a run is kept that depends on its length and on the rest; None if it is not."""
+    """Where a run is kept that depends on its length and on the rest; None if it is not.
+
+    The rest must be what the caller gave, and nothing that sums over cores have rounded.
+    """
     if path is None:
         return None
     mark = checkpoint.fingerprint((dataclasses.astuple(length), CHUNK), *rest)
@@ -103,14 +107,19 @@ def advance(step: Callable[[Any], tuple[Any, Any]], state: Any, gaps: Any) -> tu
 
 
 def groups_of(states: list[Any]) -> list[Any]:
-    """States of chains stacked in groups, one per core that drives its own program."""
-    count = min(len(states), cores() if jax.default_backend() == "cpu" else 1)
-    return [jax.tree.map(lambda *v: jnp.stack(v), *states[i::count]) for i in range(count)]
+    """Stack states of chains by the program calls that drive them.
+
+    On a CPU every chain has calls of its own: a program of several rounds otherwise than that of
+    one, and draws must not depend on the number of cores. An accelerator runs all in one call.
+    """
+    alone = jax.default_backend() == "cpu"
+    groups = [[state] for state in states] if alone else [states]
+    return [jax.tree.map(lambda *v: jnp.stack(v), *group) for group in groups]
 
 
 def run(
     program: Callable[[Any, np.ndarray], tuple[Any, Any]],
-    groups: list[Any],
+    states: list[Any],
     length: Length,
     *,
     saved: Saved | None = None,
@@ -121,12 +130,13 @@ def run(
     Parameters
     ----------
     program : callable
-        ``(group of states, gaps) -> (group of states, records (chains, draws, ..))``, jitted.
-    groups : list of pytrees
-        From `groups_of`.
+        ``(states behind an axis of chains, gaps) -> (states, records (chains, draws, ..))``,
+        jitted.
+    states : list of pytrees
+        Of single chains.
     length : Length
     saved : Saved, optional
-        A run that was killed goes on from there to bitwise the same draws.
+        A run that was killed goes on from there to bitwise the same draws, on any number of cores.
     progress : callable, optional
         Called for all chains together.
 
@@ -136,19 +146,32 @@ def run(
     interrupted : bool
         Ctrl-C ended the run early; the draws up to then are kept. Before the first draw it goes on
         as a KeyboardInterrupt.
+
+    Raises
+    ------
+    ValueError
+        If the checkpoint is of another run or damaged, or another run is using it.
+    OSError
+        If it cannot be written.
     """
+    with checkpoint.held(saved.path) if saved is not None else contextlib.nullcontext():
+        return _run(program, groups_of(states), length, saved, progress)
+
+
+def _run(
+    program: Callable[[Any, np.ndarray], tuple[Any, Any]],
+    groups: list[Any],
+    length: Length,
+    saved: Saved | None,
+    progress: Progress | None,
+) -> tuple[Any, bool]:
     plan = length.plan()
     records: list[Any] = []
     done = at = 0
-    found = checkpoint.load(*saved) if saved is not None else None
+    found = _resume(program, groups, plan, saved) if saved is not None else None
     if found is not None:
-        at, leaves = found
-        size = len(jax.tree.leaves(groups))
-        groups = checkpoint.restore(groups, leaves[:size])
+        at, groups, records = found
         done = int(sum(gaps.sum() for gaps, _ in plan[:at]))
-        if len(leaves) > size:
-            shapes = jax.eval_shape(program, groups[0], plan[0][0])[1]
-            records = [jax.tree.unflatten(jax.tree.structure(shapes), leaves[size:])]
 
     def one(group: Any, gaps: np.ndarray, kept: int) -> tuple[Any, Any]:
         group, part = program(group, gaps)
@@ -158,15 +181,16 @@ def run(
         for i, (gaps, kept) in enumerate(plan[at:]):
             calls = [functools.partial(one, g, gaps, kept) for g in groups]
             # The first calls compile, which threads would do once each.
-            results = [call() for call in calls] if i == 0 else threads.run(calls)
+            results = [call() for call in calls] if i == 0 else _shared(calls)
             groups = [group for group, _ in results]
             if kept:
-                records.append(_gather([part for _, part in results]))
+                records.append(_side_by_side([part for _, part in results]))
             done += int(gaps.sum())
             at += 1
             if saved is not None:
                 records = [_joined(records)] if records else []
-                checkpoint.save(*saved, at, (groups, records))
+                states = _side_by_side([checkpoint.plain(group) for group in groups])
+                checkpoint.save(*saved, at, (states, records))
             if progress is not None:
                 progress(done, length.total)
     except KeyboardInterrupt:
@@ -176,13 +200,55 @@ def run(
     return _joined(records), False
 
 
+def _resume(
+    program: Callable[[Any, np.ndarray], tuple[Any, Any]],
+    groups: list[Any],
+    plan: list[tuple[np.ndarray, int]],
+    saved: Saved,
+) -> tuple[int, list[Any], list[Any]] | None:
+    """Calls made, groups and records of an earlier run; None if there was none."""
+    states = _side_by_side([checkpoint.plain(group) for group in groups])
+    chains = len(jax.tree.leaves(states)[0])
+
+    def shapes(position: int) -> Any:
+        """Shapes and types of states and records after so many calls."""
+        kept = sum(n for _, n in plan[:position])
+        if not kept:
+            return states, []
+        record = jax.eval_shape(program, groups[0], plan[0][0])[1]
+        return states, [
+            jax.tree.map(lambda v: np.empty((chains, kept, *v.shape[2:]), v.dtype), record)
+        ]
+
+    found = checkpoint.load(*saved, len(plan), shapes)
+    if found is None:
+        return None
+    position, (states, records) = found
+    first, back = 0, []
+    for group in groups:
+        size = len(jax.tree.leaves(group)[0])
+        part = jax.tree.map(lambda v, a=first, b=first + size: v[a:b], states)
+        back.append(checkpoint.restore(group, part))
+        first += size
+    return position, back, records
+
+
+def _shared(calls: list[Callable[[], Any]]) -> list[Any]:
+    """Results of the calls, which the cores share; in order."""
+    count = min(len(calls), cores())
+
+    def some(i: int) -> list[Any]:
+        return [call() for call in calls[i::count]]
+
+    found = threads.run([functools.partial(some, i) for i in range(count)])
+    return [found[c % count][c // count] for c in range(len(calls))]
+
+
 def _joined(records: list[Any]) -> Any:
     """Draws of all program calls, one after the other."""
     return jax.tree.map(lambda *v: np.concatenate(v, axis=1), *records)
 
 
-def _gather(groups: list[Any]) -> Any:
+def _side_by_side(groups: list[Any]) -> Any:
     """Chains of all groups, in their order."""
-    count = sum(len(jax.tree.leaves(g)[0]) for g in groups)
-    p = len(groups)
-    return jax.tree.map(lambda *v: np.stack([v[c % p][c // p] for c in range(count)]), *groups)
+    return jax.tree.map(lambda *v: np.concatenate(v), *groups)

@@ -28,7 +28,7 @@ from bayesclust.core.sweep import sweep
 from bayesclust.core.units import Units
 from bayesclust.draws import Draws
 from bayesclust.engines import chains
-from bayesclust.engines.base import Engine, Problem, check, constants_of, pose
+from bayesclust.engines.base import Engine, Problem, check, check_whole_weights, constants_of, pose
 from bayesclust.engines.em import numbers_per_row
 from bayesclust.engines.progress import Progress, shown
 from bayesclust.engines.record import Record, informed, label_free, lay_out
@@ -75,7 +75,7 @@ def init(
 
 
 def step(
-    mixture: Mixture, constants: Any, rows: Rows, state: GibbsState
+    mixture: Mixture, constants: Any, rows: Rows, state: GibbsState, *, weighted: bool = True
 ) -> tuple[GibbsState, Record]:
     """One sweep: labels given parameters, then parameters and weights given statistics.
 
@@ -88,7 +88,10 @@ def step(
     constants : pytree
         ``mixture.family.constants(rows)``.
     rows : Rows
+        A weight is a number of rows alike, each with a label of its own: whole numbers.
     state : GibbsState
+    weighted : bool
+        False promises that all weights are zero or one, for which less is to be drawn.
 
     Returns
     -------
@@ -102,7 +105,7 @@ def step(
     (moments, counts), log_likelihood = sweep(
         rows,
         lambda x: family.score(prepared, x) + state.log_weights[:, None],
-        assign.drawn(keys[0]),
+        assign.counted(keys[0], rows.weight) if weighted else assign.drawn(keys[0]),
         lambda x, resp: (family.stats(prepared, x, resp), jnp.sum(resp, axis=1)),
     )
     record = Record(
@@ -148,12 +151,22 @@ def _relabelling(key: Key, mixture: Mixture, log_weights: Array, state: dict[str
     return jnp.where(kept, order, jnp.arange(mixture.k))
 
 
-@functools.partial(jax.jit, static_argnames="together")
+@functools.partial(jax.jit, static_argnames=("weighted", "together"))
 def _advance(
-    mixture: Mixture, constants: Any, rows: Rows, states: GibbsState, gaps: Array, *, together: bool
+    mixture: Mixture,
+    constants: Any,
+    rows: Rows,
+    states: GibbsState,
+    gaps: Array,
+    *,
+    weighted: bool,
+    together: bool,
 ) -> tuple[GibbsState, Record]:
+    def sweep_once(state: GibbsState) -> tuple[GibbsState, Record]:
+        return step(mixture, constants, rows, state, weighted=weighted)
+
     def chain(state: GibbsState) -> tuple[GibbsState, Record]:
-        return chains.advance(lambda s: step(mixture, constants, rows, s), state, gaps)
+        return chains.advance(sweep_once, state, gaps)
 
     return jax.vmap(chain)(states) if together else lax.map(chain, states)
 
@@ -173,7 +186,8 @@ class Gibbs(Engine):
         Sweeps per draw.
     checkpoint : str, optional
         File to keep the run in. A run that was killed goes on from there when it is started
-        again with the same data, model, settings and key, and gives bitwise the same draws.
+        again with the same data, model, settings and key, and gives bitwise the same draws, on any
+        number of cores. One run at a time may use it.
     """
 
     needs: ClassVar[type[ConditionalFamily]] = ConditionalFamily
@@ -199,9 +213,11 @@ class Gibbs(Engine):
 
         Parameters
         ----------
-        key, mixture, X, sample_weight, units
+        key, mixture, X, units
             As for `Engine.run`. A prior of the family is in the units of `X`; without one the
             default of `ConditionalFamily.informed` is taken.
+        sample_weight : (n,) array, optional
+            Whole numbers. Weight 2 is the row twice, and its copies may have different labels.
         start : Start, optional
             Where chains begin; default: k-means++ seeds of their own, which are overdispersed.
         progress : callable, optional
@@ -212,13 +228,21 @@ class Gibbs(Engine):
         Draws
             Unaligned, components permuted at random; ``flags["interrupted"]`` where Ctrl-C cut
             the run short and the draws so far are returned.
+
+        Raises
+        ------
+        ValueError
+            If weights are not whole numbers.
         """
         check(self, mixture)
+        check_whole_weights(sample_weight, "Gibbs", "take NUTS, SVI or CAVI")
         X = np.asarray(X)
         with jax.enable_x64(X.dtype == np.float64):
             problem = pose(X, sample_weight, units, numbers_per_row(mixture.k, X.shape[1]))
             model = informed(mixture, problem)
-            return self._run(key, model, problem, start or SeededStart(), progress)
+            # A weight of nought takes nothing more to draw than one.
+            weighted = sample_weight is not None and bool(np.any(np.asarray(sample_weight) > 1))
+            return self._run(key, model, problem, start or SeededStart(), weighted, progress)
 
     def _run(
         self,
@@ -226,6 +250,7 @@ class Gibbs(Engine):
         mixture: Mixture,
         problem: Problem,
         start: Start,
+        weighted: bool,
         progress: Progress | None,
     ) -> Draws:
         rows = problem.rows
@@ -239,15 +264,15 @@ class Gibbs(Engine):
         # On a CPU chains in turn are faster for few rows, and about even for many.
         together = jax.default_backend() != "cpu"
         units = (problem.units.shift, problem.units.scale)
-        saved = chains.saved_at(self.checkpoint, self._length, key, mixture, rows, units)
+        saved = chains.saved_at(self.checkpoint, self._length, key, mixture, rows, units, start)
 
         def call(group: GibbsState, gaps: np.ndarray) -> tuple[GibbsState, Record]:
-            return _advance(mixture, constants, rows, group, gaps, together=together)
+            return _advance(
+                mixture, constants, rows, group, gaps, weighted=weighted, together=together
+            )
 
         with shown(progress, "Gibbs sweeps") as watch:
-            found, interrupted = chains.run(
-                call, chains.groups_of(states), self._length, saved=saved, progress=watch
-            )
+            found, interrupted = chains.run(call, states, self._length, saved=saved, progress=watch)
         return lay_out(mixture, found, problem, {"interrupted": interrupted})
 
     @property

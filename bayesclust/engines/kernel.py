@@ -15,11 +15,15 @@ import jax.numpy as jnp
 from numpyro.infer.mcmc import MCMCKernel
 from numpyro.util import is_prng_key
 
+from bayesclust._pytree import traced
 from bayesclust._typing import Array
 from bayesclust.core.rows import Rows, block_size, pack
 from bayesclust.engines import gibbs
+from bayesclust.engines.base import check_whole_weights
 from bayesclust.engines.em import numbers_per_row
+from bayesclust.engines.record import prior_for
 from bayesclust.engines.starts import SeededStart, Start
+from bayesclust.families.base import ConditionalFamily
 from bayesclust.mixture import Mixture
 
 
@@ -46,13 +50,14 @@ class KernelState(NamedTuple):
 class GibbsKernel(MCMCKernel):
     """The sweep of `Gibbs` in NumPyro's terms.
 
-    Run it by ``MCMC(GibbsKernel(mixture), ...).run(key, X)``, with rows as they are: a prior of
-    the family is in their units, and without one `Family.informed` must have set it.
+    Run it by ``MCMC(GibbsKernel(mixture), ...).run(key, X)``, or with ``sample_weight=`` whole
+    numbers, as for `Gibbs`.
 
     Parameters
     ----------
     mixture : Mixture
-        Of a family with a proper prior.
+        A prior of the family is in the units of `X`; what is left open is set for the rows, as by
+        `Gibbs`.
     start : Start, optional
         Where chains begin; default: k-means++ seeds.
     """
@@ -61,6 +66,11 @@ class GibbsKernel(MCMCKernel):
     model = None
 
     def __init__(self, mixture: Mixture, start: Start | None = None) -> None:
+        if not isinstance(mixture.family, ConditionalFamily):
+            raise ValueError(
+                f"a {type(mixture.family).__name__} has no conditional draws: GibbsKernel needs a "
+                "ConditionalFamily"
+            )
         self.mixture = mixture
         self.start = start or SeededStart()
 
@@ -82,11 +92,11 @@ class GibbsKernel(MCMCKernel):
         model_kwargs: dict[str, Any],
     ) -> KernelState:
         """First state of one chain, or of several for a batch of keys."""
-        rows = self._rows(*model_args, **model_kwargs)
+        mixture, rows, _ = self._given(*model_args, **model_kwargs)
 
         def one(key: Any, given: Any) -> KernelState:
-            constants = self.mixture.family.constants(rows)
-            state = gibbs.init(key, self.mixture, rows, self.start, constants, 0)
+            constants = mixture.family.constants(rows)
+            state = gibbs.init(key, mixture, rows, self.start, constants, 0)
             z = {**self._sites(state), **({} if given is None else given)}
             nowhere = jnp.asarray(-jnp.inf, rows.dtype)
             return KernelState(z, nowhere, nowhere, state.step, state.key)
@@ -100,12 +110,12 @@ class GibbsKernel(MCMCKernel):
         self, state: KernelState, model_args: tuple[Any, ...], model_kwargs: dict[str, Any]
     ) -> KernelState:
         """One sweep."""
-        rows = self._rows(*model_args, **model_kwargs)
-        constants = self.mixture.family.constants(rows)
+        mixture, rows, weighted = self._given(*model_args, **model_kwargs)
+        constants = mixture.family.constants(rows)
 
         def one(state: KernelState) -> KernelState:
-            before = self._state(state)
-            after, record = gibbs.step(self.mixture, constants, rows, before)
+            before = _state(mixture, state)
+            after, record = gibbs.step(mixture, constants, rows, before, weighted=weighted)
             stats = record.stats
             return KernelState(
                 self._sites(after),
@@ -117,28 +127,39 @@ class GibbsKernel(MCMCKernel):
 
         return one(state) if is_prng_key(state.rng_key) else jax.vmap(one)(state)
 
-    def _rows(self, X: Any, sample_weight: Any = None) -> Rows:
+    def _given(self, X: Any, sample_weight: Any = None) -> tuple[Mixture, Rows, bool]:
+        """The model with all hyperparameters set, the rows, and whether some count repeatedly."""
+        check_whole_weights(sample_weight, "GibbsKernel", "take the engines NUTS, SVI or CAVI")
         X = jnp.asarray(X)
+        if X.ndim != 2 or not jnp.issubdtype(X.dtype, jnp.floating):
+            raise ValueError(f"X must be (n, d) floats, not {X.dtype} {X.shape}")
         n, d = X.shape
+        weight, weighted = sample_weight, False
+        if weight is not None:
+            weight = jnp.asarray(weight, X.dtype)
+            weighted = traced(weight) or bool(jnp.any(weight > 1))
+        if traced(weight):  # parts of rows cannot be refused inside a program: NaN tells of them
+            weight = jnp.where(weight == jnp.round(weight), weight, jnp.nan)
         block = block_size(n, numbers_per_row(self.mixture.k, d), X.dtype)
-        return pack(X, sample_weight, block=block)
+        return prior_for(self.mixture, X, weight), pack(X, weight, block=block), weighted
 
     def _sites(self, state: gibbs.GibbsState) -> dict[str, Array]:
         weights = {"weights": jnp.exp(state.log_weights)}
         return {**weights, **state.params, **state.weights, **state.family}
 
-    def _state(self, state: KernelState) -> gibbs.GibbsState:
-        z, mixture = state.z, self.mixture
-        family: Any = mixture.family
-        log_weights = jnp.log(z["weights"])
-        return gibbs.GibbsState(
-            state.rng_key,
-            state.i,
-            {name: z[name] for name in family.dims},
-            log_weights,
-            {name: z[name] for name in mixture.weights.begin(mixture.k, log_weights.dtype)},
-            {name: z[name] for name in family.begin()},
-        )
+
+def _state(mixture: Mixture, state: KernelState) -> gibbs.GibbsState:
+    z, family = state.z, mixture.family
+    assert isinstance(family, ConditionalFamily)
+    log_weights = jnp.log(z["weights"])
+    return gibbs.GibbsState(
+        state.rng_key,
+        state.i,
+        {name: z[name] for name in family.dims},
+        log_weights,
+        {name: z[name] for name in mixture.weights.begin(mixture.k, log_weights.dtype)},
+        {name: z[name] for name in family.begin()},
+    )
 
 
 def update_sites(
@@ -168,5 +189,5 @@ def update_sites(
     rows = pack(X, block=block_size(n, numbers_per_row(mixture.k, d), X.dtype))
     params = family.from_sites(sites)
     state = gibbs.GibbsState(rng_key, jnp.int32(0), params, jnp.log(sites["weights"]), {}, {})
-    state, _ = gibbs.step(mixture, family.constants(rows), rows, state)
+    state, _ = gibbs.step(mixture, family.constants(rows), rows, state, weighted=False)
     return {"weights": jnp.exp(state.log_weights), **family.as_sites(state.params)}

@@ -100,23 +100,25 @@ class NUTS(Engine):
             keys = jax.random.split(key_start, self.num_chains)
             start = start or SeededStart()
             begins = [posed.begin(k, start) for k in keys]
-            found, interrupted = self._sample(key_run, posed, begins, progress)
+            found, interrupted = self._sample(key_run, posed, begins, start, progress)
             flags = {"interrupted": interrupted, "diverging": found.pop("diverging")}
             return lay_out(posed.mixture, posed.record(found), posed.problem, flags)
 
     def _sample(
-        self, key: Key, posed: Posed, begins: list[Any], progress: Progress | None
+        self, key: Key, posed: Posed, begins: list[Any], start: Start, progress: Progress | None
     ) -> tuple[Any, bool]:
         settings = (self.target_accept_prob, self.dense_mass, self.max_tree_depth)
         begin, advance = _programs(posed.program, tuple(posed.sites), self.num_warmup, *settings)
         keys = jax.random.split(key, self.num_chains)
         states = [begin(k, b, posed.args) for k, b in zip(keys, begins, strict=True)]
         length = chains.Length(self.num_warmup, self.num_draws, self.num_chains, self.thinning)
-        saved = chains.saved_at(self.checkpoint, length, settings, posed.args, states)
+        own = posed.own and self.checkpoint is not None
+        model = (posed.mixture, posed.args, posed.log_density() if own else None)
+        saved = chains.saved_at(self.checkpoint, length, settings, key, model, start)
         with shown(progress, "NUTS steps") as watch:
             return chains.run(
                 lambda group, gaps: advance(group, gaps, posed.args),
-                chains.groups_of(states),
+                states,
                 length,
                 saved=saved,
                 progress=watch,

@@ -299,8 +299,7 @@ class PartitionGibbs(Engine):
             blocks[:n] = all_occupied(labels, k)
             state = _begin(key_state, target, rows, blocks.reshape(rows.weight.shape), k=k)
             states.append(state if visited else dataclasses.replace(state, labels=None))
-        # One program runs several chains side by side where a block is small, else in turn.
-        together = rows.x.shape[0] == 1
+        together = jax.default_backend() != "cpu"
 
         def call(group: PartitionState, gaps: np.ndarray) -> tuple[PartitionState, Fitted]:
             return _advance(
@@ -314,11 +313,11 @@ class PartitionGibbs(Engine):
             )
 
         length = chains.Length(self.num_warmup, self.num_draws, self.num_chains, self.thinning)
-        kind = (self.draw_centers, visited)
-        saved = chains.saved_at(self.checkpoint, length, kind, target, rows, states)
-        groups = chains.groups_of(states)
+        kind = (self.draw_centers, visited, mixture)
+        units = (problem.units.shift, problem.units.scale)
+        saved = chains.saved_at(self.checkpoint, length, kind, key, target, rows, units, start)
         with shown(progress, "sweeps of partitions") as watch:
-            found, interrupted = chains.run(call, groups, length, saved=saved, progress=watch)
+            found, interrupted = chains.run(call, states, length, saved=saved, progress=watch)
         return self._lay_out(mixture, found, problem, interrupted)
 
     def _target(self, X: np.ndarray, problem: Problem) -> Target:

@@ -11,13 +11,14 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from bayesclust._pytree import traced
 from bayesclust._typing import Array, Params
 from bayesclust.core import assign
 from bayesclust.core.rows import Rows
 from bayesclust.core.sweep import sweep
 from bayesclust.core.units import Units, column_spread
 from bayesclust.draws import Draws
-from bayesclust.engines.base import Fitted, Problem, outward
+from bayesclust.engines.base import Fitted, Problem, outward, pose
 from bayesclust.families.base import ConditionalFamily
 from bayesclust.hyper import check_hyperparameters
 from bayesclust.mixture import Mixture
@@ -119,6 +120,25 @@ def informed(mixture: Mixture, problem: Problem) -> Mixture:
     inner = inner.scaled_to(jnp.asarray(problem.spread)).informed(mixture.k)
     inner, weights = jax.tree.map(lambda v: jnp.asarray(v, problem.dtype), (inner, mixture.weights))
     return dataclasses.replace(mixture, family=inner, weights=weights)
+
+
+def prior_for(mixture: Mixture, X: Any, sample_weight: Any) -> Mixture:
+    """Set what the prior leaves open for rows ``(n, d)``, in their units; works under jit.
+
+    A prior that leaves nothing open is returned as it is.
+    """
+    family = mixture.family
+    assert isinstance(family, ConditionalFamily)
+    leaves = jax.tree.leaves(family.prior, is_leaf=lambda v: v is None)
+    if leaves and all(leaf is not None for leaf in leaves):
+        return mixture
+    if not traced(X, sample_weight):
+        X, sample_weight = jax.tree.map(np.asarray, (X, sample_weight))
+    problem = pose(X, sample_weight, None, X.shape[1])
+    shift, scale = (jnp.asarray(v, X.dtype) for v in (problem.units.shift, problem.units.scale))
+    inner: Any = informed(mixture, problem).family
+    outer = inner.in_prior_units(shift, scale).scaled_to(inner.spread * scale)
+    return dataclasses.replace(mixture, family=outer)
 
 
 def informed_prior(mixture: Mixture, X: np.ndarray, sample_weight: Any, units: Units) -> Mixture:

@@ -69,6 +69,12 @@ class Posed:
         weights = jax.nn.softmax(jnp.maximum(log_weights, -10.0))
         return {**self.mixture.family.as_sites(params), "weights": weights}
 
+    def log_density(self) -> Array:
+        """Log density of the program at draws of its own by a fixed key: tells programs apart."""
+        from numpyro import handlers, infer
+
+        return infer.util.log_density(handlers.seed(self.program, 0), self.args, {}, {})[0]
+
     def record(self, sites: dict[str, Any]) -> Record:
         """Draws of sites ``(c, s, ..)`` as parameters with their label-free scalars."""
         names, hyper = self._hyper

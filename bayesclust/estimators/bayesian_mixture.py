@@ -45,6 +45,7 @@ class BayesianMixture(DensityMixin, Clusterer):
     Parameters
     ----------
     n_components : int
+        The most there can be: components may be empty, and may outnumber the rows.
     family : {"gaussian", "full", "tied", "diag", "spherical"} or ConditionalFamily
         "gaussian" means "full". A family object may bring its own prior, in the units of `X`.
     prior : {"conjugate", "independent", "hierarchical"} or Prior
@@ -140,9 +141,7 @@ class BayesianMixture(DensityMixin, Clusterer):
         """
         self._validate_params()
         rows = self._validate(X, reset=True, minimum=2)
-        k = self.n_components
         weight = self._weights(sample_weight, rows)
-        self._enough_rows(rows, weight, k, "n_components")
         units = self._units(rows, weight)
         mixture = self._mixture()
         engine = self.engine

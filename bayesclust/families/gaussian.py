@@ -58,6 +58,18 @@ class GaussianFamily(ConjugateFamily):
         family: Any = self  # each family is a dataclass; this base is none
         return dataclasses.replace(family, prior=prior)
 
+    @property
+    def _proper(self) -> Any:
+        """The prior, which must leave nothing open."""
+        leaves = jax.tree.leaves(self.prior, is_leaf=lambda v: v is None)
+        if any(leaf is None for leaf in leaves):
+            name = type(self).__name__
+            raise ValueError(
+                f"prior of {name} is not set: give {name} a prior with all its fields, or call "
+                "family.scaled_to(sd).informed(k) with the data's column standard deviations"
+            )
+        return self.prior
+
     def _floor(self, mean: Array) -> Array:
         return self.ridge * jnp.square(jnp.broadcast_to(self.spread, mean.shape[-1:]))
 
@@ -68,6 +80,11 @@ class GaussianFamily(ConjugateFamily):
 
     @override
     def informed(self, k: int) -> Self:
+        if jnp.ndim(self.spread) == 0:
+            raise ValueError(
+                f"{type(self).__name__} does not know the columns' standard deviations: call "
+                "scaled_to(sd) with an array (d,) before informed(k)"
+            )
         prior = self.usual() if self.prior is None else self.prior
         return self._with(prior.informed(jnp.asarray(self.spread), k, self.kind))
 
@@ -91,26 +108,26 @@ class GaussianFamily(ConjugateFamily):
 
     @override
     def begin(self) -> State:
-        return self.prior.begin()
+        return self._proper.begin()
 
     @override
     def redraw(
         self, key: Key, params: Params, stats: Any, constants: Any, state: State
     ) -> tuple[Params, State]:
         seen = self.summary(params, stats, constants)
-        mean, spread, state = self.prior.update(
+        mean, spread, state = self._proper.update(
             key, seen, params["mean"], params[self._name], state
         )
         return {"mean": mean, self._name: spread}, state
 
     @override
     def from_prior(self, key: Key, k: int) -> tuple[Params, State]:
-        mean, spread, state = self.prior.from_prior(key, k, self.kind)
+        mean, spread, state = self._proper.from_prior(key, k, self.kind)
         return {"mean": mean, self._name: spread}, state
 
     @override
     def sample_sites(self, k: int) -> Params:
-        mean, spread = self.prior.sample_sites(k, self.kind)
+        mean, spread = self._proper.sample_sites(k, self.kind)
         return {"mean": mean, self._name: spread}
 
     @override
@@ -134,7 +151,7 @@ class GaussianFamily(ConjugateFamily):
 
     @override
     def posterior(self, params: Params, stats: Any, constants: Any) -> ConjugatePrior:
-        return self.prior.posterior(self.summary(params, stats, constants))
+        return self._proper.posterior(self.summary(params, stats, constants))
 
     @override
     def draw(self, key: Key, hyper: ConjugatePrior) -> Params:
@@ -148,7 +165,7 @@ class GaussianFamily(ConjugateFamily):
 
     @override
     def kl(self, hyper: ConjugatePrior) -> Array:
-        return hyper.kl(self.prior)
+        return hyper.kl(self._proper)
 
     @override
     def blend(self, hyper: ConjugatePrior, other: ConjugatePrior, rate: Array) -> ConjugatePrior:

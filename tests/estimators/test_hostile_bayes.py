@@ -11,7 +11,7 @@ import pytest
 from sklearn.exceptions import ConvergenceWarning
 
 from bayesclust import BayesianMixture, Gibbs, KMeans
-from bayesclust.engines import chains
+from bayesclust.engines import CAVI, NUTS, SVI, chains
 from bayesclust.estimators import _names
 from bayesclust.families import (
     DiagonalGaussian,
@@ -218,3 +218,37 @@ def test_interrupted_fit_keeps_its_draws(X: np.ndarray, monkeypatch: pytest.Monk
             model = bayes(engine=Gibbs(10, 40, 2)).fit(X)
     assert model.posterior_["posterior"].sizes["draw"] == 20
     np.testing.assert_array_equal(model.labels_, whole.labels_)
+
+
+@pytest.mark.parametrize(
+    "engine",
+    [
+        SHORT,
+        pytest.param(CAVI(num_draws=50), marks=pytest.mark.slow),
+        pytest.param(SVI(num_steps=300, num_draws=50), marks=pytest.mark.slow),
+        pytest.param(NUTS(30, 30, 1), marks=pytest.mark.slow),
+    ],
+    ids=lambda engine: type(engine).__name__,
+)
+def test_components_may_outnumber_the_rows(engine: Any) -> None:
+    rows = np.random.default_rng(0).normal(size=(8, 2))
+    cases = {
+        "rows": (rows, None),
+        "rows of positive weight": (rows, np.r_[np.zeros(5), [1, 2, 3]]),
+        "two rows": (rows[:2], None),
+        "two places": (np.repeat(rows[:2], 4, axis=0), None),
+        "one place": (np.repeat(rows[:1], 8, axis=0), None),
+    }
+    for what, (X, weight) in cases.items():
+        with warnings.catch_warnings():
+            # A short run may say of its draws that they are few, or do not match.
+            warnings.filterwarnings("ignore", "(?s).*(draws|bound)")
+            model = bayes(k=10, engine=engine, family="spherical").fit(X, sample_weight=weight)
+        for value in (model.predict_proba(X), model.score_samples(X), model.means_):
+            assert np.isfinite(value).all(), what
+        assert (model.covariances_ > 0).all(), what
+        assert len(model.labels_) == len(X)
+        assert np.exp(model.clustering_.draws.log_weights).sum(-1) == pytest.approx(1, rel=1e-5)
+        if "occupied" in model.clustering_.draws.stats:
+            most = len(X) if weight is None else weight.sum()
+            assert model.clustering_.draws.stats["occupied"].max() <= most
