@@ -20,8 +20,17 @@ from bayesclust._pytree import pytree, static, traced
 from bayesclust._typing import Array, Key, Params
 from bayesclust.core import assign
 from bayesclust.core import rows as rows_
-from bayesclust.core.loop import Algorithm, entry, iterate, record, restarts, run
-from bayesclust.core.rows import Rows, bucket
+from bayesclust.core.loop import (
+    Algorithm,
+    entry,
+    iterate,
+    record,
+    restarts,
+    run,
+    trace_length,
+    trimmed,
+)
+from bayesclust.core.rows import Rows
 from bayesclust.core.sweep import sweep
 from bayesclust.core.units import Units
 from bayesclust.draws import Draws
@@ -29,6 +38,7 @@ from bayesclust.engines.base import (
     Fitted,
     PointEngine,
     Problem,
+    check,
     constants_of,
     outward,
     pose,
@@ -161,19 +171,21 @@ class EM(PointEngine):
         cannot tell apart finely enough, for clusters very tight and very far apart, are fitted
         again in double precision; the flag `imprecise` says where that was impossible.
         """
+        check(self, mixture, X)
         start = KMeansStart() if start is None else start
         if traced(key, mixture, X, sample_weight, start):
             return self._run(key, mixture, X, sample_weight, start, units)
         X = np.asarray(X)
         with jax.enable_x64(X.dtype == np.float64):
             draws = self._run(key, mixture, X, sample_weight, start, units)
+        draws = dataclasses.replace(draws, trace=trimmed(draws.trace))
         if X.dtype == np.float32 and bool(draws.flags["imprecise"].any()):
             with jax.enable_x64(True):
                 wide = jax.tree.map(lambda v: np.asarray(v, np.float64), (mixture, start))
                 draws = self._run(key, wide[0], X.astype(np.float64), sample_weight, wide[1], units)
             # Such parameters are only right in double precision: score rows in it, too.
             flags = {**draws.flags, "widened": np.ones((1, 1), bool)}
-            return dataclasses.replace(draws, flags=flags)
+            return dataclasses.replace(draws, trace=trimmed(draws.trace), flags=flags)
         return draws
 
     def _run(
@@ -210,7 +222,7 @@ class EM(PointEngine):
         # Of the rows with their padding: a new n in the same bucket runs the same program. A score
         # costs an exponential and two passes over the columns, measured in multiply-adds.
         work = problem.rows.weight.size * mixture.k * 8 * (problem.d + 4)
-        length = bucket(self.max_iter)
+        length = trace_length(self.max_iter, self.n_init)
         tol = np.asarray(self.tol, problem.dtype) if not traced(self.tol) else self.tol
         if traced(problem.rows) or work < rows_.PARALLEL_WORK:
             share = work if work < 1 << 20 else rows_.PARALLEL_WORK - 1

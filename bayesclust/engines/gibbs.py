@@ -213,8 +213,8 @@ class Gibbs(Engine):
             Unaligned, components permuted at random; ``flags["interrupted"]`` where Ctrl-C cut
             the run short and the draws so far are returned.
         """
-        check(self, mixture)
         X = np.asarray(X)
+        check(self, mixture, X)
         with jax.enable_x64(X.dtype == np.float64):
             problem = pose(X, sample_weight, units, numbers_per_row(mixture.k, X.shape[1]))
             model = informed(mixture, problem)

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import functools
-from numbers import Integral, Real
 from typing import Any, ClassVar
 
 import jax
 import numpy as np
 from scipy.linalg import solve_triangular
 from sklearn.base import DensityMixin
-from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import check_is_fitted
 
-from bayesclust.core.random import key_of
+from bayesclust.core.checks import check_integer, check_memory
 from bayesclust.engines.em import EM
 from bayesclust.engines.starts import Given
 from bayesclust.estimators import _names
-from bayesclust.estimators._base import Clusterer, warn_short, warn_unconverged, whole
+from bayesclust.estimators._base import (
+    RANDOM_STATE,
+    Clusterer,
+    Number,
+    Whole,
+    warn_short,
+    warn_unconverged,
+    whole,
+)
 from bayesclust.mixture import Mixture
 from bayesclust.posterior import membership
 from bayesclust.posterior.relabel import in_order
@@ -97,21 +103,21 @@ class GaussianMixture(DensityMixin, Clusterer):
     """
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        "n_components": [Interval(Integral, 1, None, closed="left")],
+        "n_components": [Whole()],
         "covariance_type": [StrOptions(set(_names.COVARIANCES))],
-        "tol": [Interval(Real, 0.0, None, closed="left")],
-        "reg_covar": [Interval(Real, 0.0, None, closed="left")],
-        "max_iter": [Interval(Integral, 1, None, closed="left")],
-        "n_init": [Interval(Integral, 1, None, closed="left")],
+        "tol": [Number()],
+        "reg_covar": [Number()],
+        "max_iter": [Whole()],
+        "n_init": [Whole()],
         "init_params": [StrOptions(set(_names.STARTS))],
         "weights_init": ["array-like", None],
         "means_init": ["array-like", None],
         "precisions_init": ["array-like", None],
-        "weight_concentration": [Interval(Real, 0.0, None, closed="neither")],
+        "weight_concentration": [Number(closed="right")],
         "standardize": ["boolean"],
         "uncertainty": [StrOptions(set(_names.UNCERTAINTIES)), None],
-        "num_draws": [Interval(Integral, 2, None, closed="left")],
-        "random_state": ["random_state"],
+        "num_draws": [Whole(2)],
+        "random_state": RANDOM_STATE,
         "warm_start": ["boolean"],
     }
 
@@ -173,7 +179,7 @@ class GaussianMixture(DensityMixin, Clusterer):
         weight = self._weights(sample_weight, rows)
         self._enough_rows(rows, weight, k, "n_components")
         units = self._units(rows, weight)
-        key = self._key()
+        key_fit, key_draws = self._keys("fit", "draws")
         family = _names.look_up(_names.COVARIANCES, self.covariance_type, "covariance_type")
         mixture = Mixture(
             family(ridge=np.asarray(self.reg_covar, rows.dtype)),
@@ -192,7 +198,7 @@ class GaussianMixture(DensityMixin, Clusterer):
             start = Given(inner, log_weights, start)
         n_init = 1 if isinstance(start, Given) and len(given) == len(family.dims) else self.n_init
         engine = EM(tol=float(self.tol), max_iter=int(self.max_iter), n_init=int(n_init))
-        point = engine.run(key, mixture, rows, sample_weight=weight, start=start, units=units)
+        point = engine.run(key_fit, mixture, rows, sample_weight=weight, start=start, units=units)
         if "mean" not in given:
             point = in_order(point, family)
         if point.flags["floored"].any() and warn_short(rows, weight, k, "n_components"):
@@ -203,7 +209,7 @@ class GaussianMixture(DensityMixin, Clusterer):
                 f"likelihood still changes by more than tol={self.tol:g}. Raise max_iter or tol, "
                 "use more starts (n_init), or fewer components"
             )
-        self._conclude(key, engine, mixture, point, rows, X, weight, units, hard=False)
+        self._conclude(key_draws, engine, mixture, point, rows, X, weight, units, hard=False)
         self._report(point, rows, weight)
         return self
 
@@ -327,13 +333,9 @@ class GaussianMixture(DensityMixin, Clusterer):
             Component of each row.
         """
         check_is_fitted(self, "clustering_")
-        if n_samples < 1:
-            raise ValueError(
-                f"Invalid value for 'n_samples': {n_samples}. The sampling requires at least one "
-                "sample."
-            )
-        rng = check_random_state(self.random_state)
-        key = key_of(rng.randint(np.iinfo(np.int32).max))
+        check_integer("n_samples", n_samples)
+        check_memory("rows", 32.0 * n_samples * self.means_.shape[1], n_samples=n_samples)
+        (key,) = self._keys("sample")
         model = self.clustering_.point_model
         with jax.enable_x64(model.dtype == np.float64):
             params = {n: v[0] for n, v in model.params.items()}
