@@ -320,5 +320,5 @@ def _most_probable(draws: Draws) -> Draws:
         log_weights=pick(draws.log_weights),
         stats={n: pick(v) for n, v in draws.stats.items()},
         trace=draws.trace,
-        flags={},
+        flags={n: v for n, v in draws.flags.items() if n == "objectives"},
     )

@@ -22,6 +22,7 @@ from bayesclust.estimators._base import (
 )
 from bayesclust.families.spherical import SphericalGaussian
 from bayesclust.mixture import Mixture
+from bayesclust.posterior.report import n_best_starts
 
 CHEAP = 2_000_000
 """Multiply-adds per sweep up to which ``n_init="auto"`` makes ten starts."""
@@ -74,6 +75,9 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Cl
     n_iter_ : int
     objectives_ : ndarray
         Inertia of every start.
+    n_best_starts_ : int
+        Starts that ended within a thousandth of the least inertia; where it is 1 of several, there
+        may be a better one still.
     temperature_ : float
         The inverse temperature lambda, per unit of squared distance.
     history_ : (t + 1, n_clusters, d) ndarray
@@ -203,6 +207,7 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Cl
         self.inertia_ = float(result.inertia)
         self.n_iter_ = int(result.n_steps)
         self.objectives_ = np.asarray(result.objectives)
+        self.n_best_starts_ = n_best_starts(self.objectives_, hard=True)
         self.temperature_ = float(point.stats["temperature"][0, 0])
         vars(self).pop("history_", None)
         if result.history is not None:
