@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from bayesclust._pytree import pytree, static
 from bayesclust._typing import Array, Key, Params
+from bayesclust.core.checks import check_integer
 from bayesclust.core.simplex import log_normalize
 from bayesclust.families.base import Family
 from bayesclust.weights.base import WeightPrior
@@ -60,6 +61,7 @@ class Mixture:
 
     def sample(self, key: Key, params: Params, log_weights: Array, n: int) -> tuple[Array, Array]:
         """Draw `n` rows ``(n, d)`` and their components ``(n,)``."""
+        check_integer("n", n)
         key_label, key_row = jax.random.split(key)
         z = jax.random.categorical(key_label, log_weights, shape=(n,))
         return self.family.sample(key_row, params, z), z

@@ -8,12 +8,16 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jax.core import Tracer
 
 from bayesclust._typing import Array
 from bayesclust.core import threads
-from bayesclust.core.rows import Rows, spread
+from bayesclust.core.rows import Rows, bucket, spread
+
+TRACED = 1 << 20
+"""Numbers that the traces of a fit may hold. A fit goes on beyond them; its trace does not."""
 
 
 class Algorithm(abc.ABC):
@@ -76,6 +80,18 @@ def entry(stacked: Any, i: Array) -> Any:
 def record(trace: Array, step: Array, value: Array) -> Array:
     """Write a step's value into a trace; one of length zero records nothing."""
     return trace.at[step].set(value, mode="drop") if trace.shape[0] else trace
+
+
+def trace_length(max_iter: int, n_init: int = 1) -> int:
+    """Length of a trace, so that all starts' together stay within `TRACED` numbers."""
+    return bucket(min(max_iter, max(TRACED // n_init, 1)))
+
+
+def trimmed(trace: Any) -> np.ndarray:
+    """Traces ``(.., t)`` on the host without the steps that no start made."""
+    trace = np.asarray(trace)
+    made = np.flatnonzero(~np.isnan(trace).all(axis=tuple(range(trace.ndim - 1))))
+    return trace[..., : made[-1] + 1 if len(made) else 0].copy()
 
 
 def settle_all(algorithm: Algorithm, state: Any, rows: Rows) -> Any:

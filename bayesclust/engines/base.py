@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import abc
+import dataclasses
 import inspect
+import math
 from typing import Any, ClassVar, NamedTuple
 
 import jax
@@ -12,6 +14,8 @@ import numpy as np
 
 from bayesclust._pytree import traced
 from bayesclust._typing import Array, Key, Params
+from bayesclust.core.checks import MOST, check_integer, check_memory, check_number, short
+from bayesclust.core.loop import trace_length
 from bayesclust.core.rows import MIN_BLOCK, Rows, block_size, pack, pack_host
 from bayesclust.core.sweep import add_up
 from bayesclust.core.units import (
@@ -71,14 +75,110 @@ class Engine(abc.ABC):
         """
 
 
-def check(engine: Engine, mixture: Mixture) -> None:
-    """Refuse a mixture that an engine cannot fit.
+INTEGERS = {
+    "num_warmup": (0, MOST),
+    "max_tree_depth": (1, 30),
+    "memory": (1, 2**63 - 1),
+    **dict.fromkeys(
+        (
+            "batch_size",
+            "max_iter",
+            "n_init",
+            "num_chains",
+            "num_draws",
+            "num_particles",
+            "num_steps",
+            "thinning",
+        ),
+        (1, MOST),
+    ),
+}
+"""Settings of engines that are counts, with the least and the most that they may be."""
+
+NUMBERS: dict[str, dict[str, Any]] = {
+    "tol": {},
+    "shape": {},
+    "rate": {},
+    "delay": {},
+    "forgetting": {"least": 0.5, "most": 1.0, "above": True},
+    "step_size": {"above": True},
+    "target_accept_prob": {"most": 1.0, "above": True},
+}
+"""Settings of engines that are numbers, with their limits as `check_number` takes them."""
+
+
+def check_settings(engine: Engine) -> None:
+    """Refuse settings of a wrong kind or out of range; None stands where it is the default.
+
+    Raises
+    ------
+    TypeError, ValueError
+        It names the setting and its range.
+    """
+    for field in _fields(engine):
+        name, value = field.name, getattr(engine, field.name)
+        if value is None and field.default is None:
+            continue
+        if name in INTEGERS:
+            check_integer(name, value, *INTEGERS[name])
+        elif name in NUMBERS:
+            check_number(name, value, **NUMBERS[name])
+        elif isinstance(field.default, bool) and not isinstance(value, bool | np.bool_):
+            raise TypeError(f"{name}={short(value)} must be True or False")
+
+
+def _fields(engine: Engine) -> tuple[dataclasses.Field[Any], ...]:
+    return dataclasses.fields(engine) if dataclasses.is_dataclass(engine) else ()
+
+
+def check_size(engine: Engine, mixture: Mixture, n: int, d: int) -> None:
+    """Refuse counts whose starts, chains or draws do not fit into memory.
 
     Raises
     ------
     ValueError
-        It names the engines that can.
+        It names the settings, and how much memory they would take.
     """
+    settings = {f.name: getattr(engine, f.name) for f in _fields(engine) if f.name in INTEGERS}
+    k = mixture.k
+    dims = mixture.family.dims.values()
+    numbers = k + sum(math.prod(k if dim == "cluster" else d for dim in own) for own in dims)
+    itemsize = 8.0
+    if "n_init" in settings:
+        n_init = settings["n_init"]
+        each = 4 * numbers + trace_length(settings["max_iter"], n_init)
+        check_memory("starts", itemsize * n_init * each, n_init=n_init, k=k)
+    drawn = {name: settings[name] for name in ("num_draws", "num_chains") if name in settings}
+    if drawn:  # as they come from the device, joined, and in the user's units
+        each = 3 * (numbers + 8)
+        check_memory("draws", itemsize * math.prod(drawn.values()) * each, **drawn, k=k)
+    if "num_particles" in settings:
+        particles = settings["num_particles"]
+        check_memory("scores", itemsize * particles * n * k, num_particles=particles, k=k)
+    if "thinning" in settings:
+        steps = settings["num_warmup"] + settings["num_draws"] * settings["thinning"]
+        check_integer("num_warmup + num_draws * thinning", steps)
+
+
+def check(engine: Engine, mixture: Mixture, X: Any = None) -> None:
+    """Refuse settings out of range, and a mixture or more draws than an engine can fit.
+
+    Parameters
+    ----------
+    engine : Engine
+    mixture : Mixture
+    X : (n, d) array, optional
+        Rows, for how much memory the fit would take.
+
+    Raises
+    ------
+    TypeError, ValueError
+        It names the setting and its range, or the engines that can fit the mixture.
+    """
+    check_settings(engine)
+    check_integer("k", mixture.k)
+    if X is not None:
+        check_size(engine, mixture, *np.shape(X))
     if _fits(engine, mixture):
         return
     from bayesclust import engines

@@ -26,7 +26,7 @@ from bayesclust.core.random import uniform
 from bayesclust.core.rows import Rows, cores
 from bayesclust.core.units import Units
 from bayesclust.draws import Draws
-from bayesclust.engines.base import Engine, Fitted, PointEngine, Problem, outward, pose
+from bayesclust.engines.base import Engine, Fitted, PointEngine, Problem, check, outward, pose
 from bayesclust.engines.em import numbers_per_row
 from bayesclust.mixture import Mixture
 
@@ -78,8 +78,10 @@ class Bootstrap(Engine):
         progress : callable, optional
             Called as ``progress(done, num_draws)``.
         """
-        key_point, key_draws = jax.random.split(key)
         X = np.asarray(X)
+        check(self, mixture, X)
+        check(self.base, mixture, X)
+        key_point, key_draws = jax.random.split(key)
         if not isinstance(start, Draws):
             start = self.base.run(
                 key_point, mixture, X, sample_weight=sample_weight, start=start, units=units

@@ -21,8 +21,8 @@ from bayesclust._pytree import pytree, static
 from bayesclust._typing import Array, Key, Params
 from bayesclust.core import assign
 from bayesclust.core import rows as rows_
-from bayesclust.core.loop import Algorithm, iterate, record, restarts, run
-from bayesclust.core.rows import Rows, bucket, pack_host
+from bayesclust.core.loop import Algorithm, iterate, record, restarts, run, trace_length, trimmed
+from bayesclust.core.rows import Rows, pack_host
 from bayesclust.core.sweep import sweep
 from bayesclust.core.units import Units
 from bayesclust.draws import Draws
@@ -219,8 +219,8 @@ class CAVI(Engine):
         Draws
             Of the fitted posterior, as one chain; the trace is the bound per row, by start.
         """
-        check(self, mixture)
         X = np.asarray(X)
+        check(self, mixture, X)
         with jax.enable_x64(X.dtype == np.float64):
             problem = pose(X, sample_weight, units, numbers_per_row(mixture.k, X.shape[1]))
             model = informed(mixture, problem)
@@ -235,7 +235,7 @@ class CAVI(Engine):
             found = _draws(key_draw, model, problem.rows, state, num_draws=self.num_draws)
             flags = {"converged": np.asarray(state.converged)}
             stretch = problem.log_scale
-            draws = lay_out(model, found, problem, flags, np.asarray(traces) - stretch)
+            draws = lay_out(model, found, problem, flags, trimmed(traces) - stretch)
             bound = float(state.objective - stretch) * float(problem.weight)
             stats = {**draws.stats, "bound": np.full(draws.shape, bound)}
             flags = {**draws.flags, "objectives": np.asarray(objectives) - stretch}
@@ -246,7 +246,7 @@ class CAVI(Engine):
     ) -> tuple[CAVIState, Array, Array]:
         """The best state, the bound of every start, and their traces."""
         work = problem.rows.weight.size * mixture.k * 8 * (problem.d + 4)
-        length = bucket(self.max_iter)
+        length = trace_length(self.max_iter, self.n_init)
         tol = np.asarray(self.tol, problem.dtype)
         if work < rows_.PARALLEL_WORK:
             return _fit_program(
@@ -297,7 +297,8 @@ class CAVI(Engine):
         algorithm = CAVIStep(mixture, constants, weight, np.asarray(self.tol, problem.dtype))
         work = problem.rows.weight.size * mixture.k * 8 * (problem.d + 4)
         params, log_weights = start.begin(key_start, mixture, problem.rows, constants, work)
-        state = CAVIState.start(mixture, params, log_weights, constants, bucket(self.max_iter))
+        length = trace_length(self.max_iter)
+        state = CAVIState.start(mixture, params, log_weights, constants, length)
         rates = tuple(np.asarray(v, problem.dtype) for v in (self.delay, self.forgetting))
         with shown(progress, "CAVI passes") as watch:
             for i in range(self.max_iter):

@@ -44,14 +44,17 @@ class Length:
 
     def plan(self) -> list[tuple[np.ndarray, int]]:
         """Steps before each draw of every program call, and how many of its draws are kept."""
+
+        def call(size: int, gap: int, kept: bool) -> tuple[np.ndarray, int]:
+            gaps = np.where(np.arange(CHUNK) < size, gap, 0)
+            return gaps.astype(np.int32), size if kept else 0
+
         calls = []
-        for first in range(0, self.num_warmup, CHUNK):
-            size = min(CHUNK, self.num_warmup - first)
-            calls.append((np.where(np.arange(CHUNK) < size, 1, 0).astype(np.int32), 0))
-        for first in range(0, self.num_draws, CHUNK):
-            kept = min(CHUNK, self.num_draws - first)
-            gaps = np.where(np.arange(CHUNK) < kept, self.thinning, 0)
-            calls.append((gaps.astype(np.int32), kept))
+        parts = (self.num_warmup, 1, False), (self.num_draws, self.thinning, True)
+        for count, gap, kept in parts:
+            whole, rest = divmod(count, CHUNK)
+            calls += [call(CHUNK, gap, kept)] * whole  # one pair of arrays, however many
+            calls += [call(rest, gap, kept)] * (rest > 0)
         return calls
 
 

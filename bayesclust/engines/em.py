@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Sequence
 from typing import Any, override
 
 import jax
@@ -20,8 +21,17 @@ from bayesclust._pytree import pytree, static, traced
 from bayesclust._typing import Array, Key, Params
 from bayesclust.core import assign
 from bayesclust.core import rows as rows_
-from bayesclust.core.loop import Algorithm, entry, iterate, record, restarts, run
-from bayesclust.core.rows import Rows, bucket
+from bayesclust.core.loop import (
+    Algorithm,
+    entry,
+    iterate,
+    record,
+    restarts,
+    run,
+    trace_length,
+    trimmed,
+)
+from bayesclust.core.rows import Rows
 from bayesclust.core.sweep import sweep
 from bayesclust.core.units import Units
 from bayesclust.draws import Draws
@@ -29,6 +39,7 @@ from bayesclust.engines.base import (
     Fitted,
     PointEngine,
     Problem,
+    check,
     constants_of,
     outward,
     pose,
@@ -152,28 +163,31 @@ class EM(PointEngine):
         X: Any,
         *,
         sample_weight: Any = None,
-        start: Start | None = None,
+        start: Start | Sequence[Start] | None = None,
         units: Units | None = None,
     ) -> Draws:
         """Fit by EM; see `Engine.run`.
 
-        `start` is a `Start`; parameters of a `Given` are in the fit's units. Rows that float32
+        `start` is a `Start`, or several, which `n_init` starts take in turn; parameters of a
+        `Given` are in the fit's units. Rows that float32
         cannot tell apart finely enough, for clusters very tight and very far apart, are fitted
         again in double precision; the flag `imprecise` says where that was impossible.
         """
+        check(self, mixture, X)
         start = KMeansStart() if start is None else start
         if traced(key, mixture, X, sample_weight, start):
             return self._run(key, mixture, X, sample_weight, start, units)
         X = np.asarray(X)
         with jax.enable_x64(X.dtype == np.float64):
             draws = self._run(key, mixture, X, sample_weight, start, units)
+        draws = dataclasses.replace(draws, trace=trimmed(draws.trace))
         if X.dtype == np.float32 and bool(draws.flags["imprecise"].any()):
             with jax.enable_x64(True):
                 wide = jax.tree.map(lambda v: np.asarray(v, np.float64), (mixture, start))
                 draws = self._run(key, wide[0], X.astype(np.float64), sample_weight, wide[1], units)
             # Such parameters are only right in double precision: score rows in it, too.
             flags = {**draws.flags, "widened": np.ones((1, 1), bool)}
-            return dataclasses.replace(draws, flags=flags)
+            return dataclasses.replace(draws, trace=trimmed(draws.trace), flags=flags)
         return draws
 
     def _run(
@@ -182,7 +196,7 @@ class EM(PointEngine):
         mixture: Mixture,
         X: Any,
         sample_weight: Any,
-        start: Start,
+        start: Start | Sequence[Start],
         units: Units | None,
     ) -> Draws:
         d = X.shape[1]
@@ -192,7 +206,8 @@ class EM(PointEngine):
         else:
             family = mixture.family.scaled_to(problem.spread)
             model = dataclasses.replace(mixture, family=family)
-        fitted, objective, objectives, traces = self._fit(key, model, problem, start)
+        starts = (start,) if isinstance(start, Start) else tuple(start)
+        fitted, objective, objectives, traces = self._best(key, model, problem, starts)
         params, log_weights = outward(model, fitted, problem.units)
         draws = Draws(
             params=params,
@@ -203,18 +218,45 @@ class EM(PointEngine):
         )
         return per_unit(one(draws), problem)
 
-    def _fit(
-        self, key: Key, mixture: Mixture, problem: Problem, start: Start
+    def _best(
+        self, key: Key, mixture: Mixture, problem: Problem, starts: tuple[Start, ...]
     ) -> tuple[Fitted, Array, Array, Array]:
-        """The best fit, its objective, that of every start, and their traces."""
+        """Fit from every kind of start; start `i` is of kind `i` modulo their number."""
+        length = trace_length(self.max_iter, self.n_init)
+        if len(starts) == 1:
+            return self._fit(key, mixture, problem, starts[0], self.n_init, length)
+        m = min(len(starts), self.n_init)
+        turns = [np.arange(i, self.n_init, m) for i in range(m)]
+        found = [
+            self._fit(own, mixture, problem, start, len(turn), length)
+            for own, start, turn in zip(jax.random.split(key, m), starts, turns, strict=False)
+        ]
+        fitted, objective, objectives, traces = zip(*found, strict=True)
+        order = np.argsort(np.concatenate(turns))
+        best = jnp.argmax(jnp.nan_to_num(jnp.stack(objective), nan=-jnp.inf))
+        kinds = jax.tree.map(lambda *v: jnp.stack(v), *zip(fitted, objective, strict=True))
+        pick = entry(kinds, best)
+        return *pick, jnp.concatenate(objectives)[order], jnp.concatenate(traces)[order]
+
+    def _fit(
+        self, key: Key, mixture: Mixture, problem: Problem, start: Start, n_init: int, length: int
+    ) -> tuple[Fitted, Array, Array, Array]:
+        """Fit from `n_init` starts of one kind.
+
+        Returns
+        -------
+        fitted, objective
+            Of the best start.
+        objectives, traces
+            Of all, ``(n_init,)`` and ``(n_init, length)``.
+        """
         # Of the rows with their padding: a new n in the same bucket runs the same program. A score
         # costs an exponential and two passes over the columns, measured in multiply-adds.
         work = problem.rows.weight.size * mixture.k * 8 * (problem.d + 4)
-        length = bucket(self.max_iter)
         tol = np.asarray(self.tol, problem.dtype) if not traced(self.tol) else self.tol
         if traced(problem.rows) or work < rows_.PARALLEL_WORK:
             share = work if work < 1 << 20 else rows_.PARALLEL_WORK - 1
-            if self.n_init == 1:
+            if n_init == 1:
                 key = start.luck(key, mixture, problem.rows, share)
             return _fit_program(
                 key,
@@ -223,7 +265,7 @@ class EM(PointEngine):
                 start,
                 tol,
                 np.int32(self.max_iter),
-                n_init=self.n_init,
+                n_init=n_init,
                 trace_length=length,
                 work=share,
             )
@@ -231,7 +273,7 @@ class EM(PointEngine):
         algorithm = EMStep(mixture, constants, weight, tol)
         best: EMState | None = None
         objectives, traces = [], []
-        for key_start in jax.random.split(key, self.n_init):
+        for key_start in jax.random.split(key, n_init):
             params, log_weights = start.begin(key_start, mixture, problem.rows, constants, work)
             state = EMState.start(params, log_weights, length)
             state = run(algorithm, state, problem.rows, self.max_iter, work=work)

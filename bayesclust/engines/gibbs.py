@@ -234,9 +234,9 @@ class Gibbs(Engine):
         ValueError
             If weights are not whole numbers.
         """
-        check(self, mixture)
-        check_whole_weights(sample_weight, "Gibbs", "take NUTS, SVI or CAVI")
         X = np.asarray(X)
+        check(self, mixture, X)
+        check_whole_weights(sample_weight, "Gibbs", "take NUTS, SVI or CAVI")
         with jax.enable_x64(X.dtype == np.float64):
             problem = pose(X, sample_weight, units, numbers_per_row(mixture.k, X.shape[1]))
             model = informed(mixture, problem)

@@ -21,7 +21,7 @@ from bayesclust.core.loop import iterate
 from bayesclust.core.rows import Rows
 from bayesclust.core.units import Units, natural_units
 from bayesclust.draws import Draws
-from bayesclust.engines.base import Fitted, PointEngine
+from bayesclust.engines.base import Fitted, PointEngine, check
 from bayesclust.engines.em import one
 from bayesclust.families.base import Family
 from bayesclust.families.spherical import SphericalGaussian
@@ -63,6 +63,7 @@ class Lloyd(PointEngine):
         units: Units | None = None,
     ) -> Draws:
         """Fit by k-means; see `Engine.run`. `start` is what `kmeans.fit` takes as `init`."""
+        check(self, mixture, X)
         result = fit(
             key,
             X,

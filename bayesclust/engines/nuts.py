@@ -16,6 +16,7 @@ import numpy as np
 
 from bayesclust._pytree import pytree, static
 from bayesclust._typing import Array, Key
+from bayesclust.core.random import as_threefry
 from bayesclust.core.units import Units
 from bayesclust.draws import Draws
 from bayesclust.engines import chains
@@ -91,10 +92,10 @@ class NUTS(Engine):
         """
         from bayesclust.engines.sites import pose_program
 
-        check(self, mixture)
         X = np.asarray(X)
+        check(self, mixture, X)
         with jax.enable_x64(X.dtype == np.float64):
-            key_start, key_run = jax.random.split(key)
+            key_start, key_run = jax.random.split(as_threefry(key))
             problem = pose(X, sample_weight, units, numbers_per_row(mixture.k, X.shape[1]))
             posed = pose_program(self.model, mixture, problem, X, sample_weight)
             keys = jax.random.split(key_start, self.num_chains)
@@ -149,7 +150,9 @@ def _programs(
 
     @jax.jit
     def begin(key: Key, values: dict[str, Array], args: Any) -> Any:
-        return kernel.init(key, num_warmup, values_at(program, args, values, key), args)
+        key_values, key_chain = jax.random.split(key)
+        latent = values_at(program, args, values, key_values)
+        return kernel.init(key_chain, num_warmup, latent, args)
 
     @jax.jit
     def advance(group: Any, gaps: Any, args: Any) -> tuple[Any, Any]:

@@ -77,8 +77,9 @@ class PartitionState:
 
     Attributes
     ----------
-    key : PRNG key
-        Of the chain; each sweep folds its number in.
+    key, key_centers : PRNG keys
+        Of the chain's sweeps, and of the centres that `stand_for` draws; each sweep folds its
+        number in.
     step : int scalar
         Sweeps made.
     temperature : scalar
@@ -89,6 +90,7 @@ class PartitionState:
     """
 
     key: Any
+    key_centers: Any
     step: Array
     temperature: Array
     partition: Partition
@@ -99,7 +101,8 @@ def init(key: Key, target: Target, rows: Rows, labels: Array, k: int) -> Partiti
     """A chain at a partition; labels ``(m, b)`` are in block layout, every cluster has rows."""
     partition = partition_.summarise(rows, labels, k)
     temperature = target.shape / (target.rate + partition.sse)
-    return PartitionState(key, jnp.int32(0), temperature, partition, labels)
+    key_sweeps, key_centers = jax.random.split(key)
+    return PartitionState(key_sweeps, key_centers, jnp.int32(0), temperature, partition, labels)
 
 
 def step(target: Target, rows: Rows, pilot: Array, state: PartitionState) -> PartitionState:
@@ -121,7 +124,7 @@ def step(target: Target, rows: Rows, pilot: Array, state: PartitionState) -> Par
     -------
     PartitionState
     """
-    key_labels, key_temperature = jax.random.split(_key_of(state))
+    key_labels, key_temperature = jax.random.split(jax.random.fold_in(state.key, state.step))
     temperature, partition, labels = state.temperature, state.partition, state.labels
     if labels is None:
         partition, _ = partition_.propose(key_labels, temperature, rows, pilot, partition)
@@ -130,7 +133,9 @@ def step(target: Target, rows: Rows, pilot: Array, state: PartitionState) -> Par
         # Counted anew, so that rounding does not pile up over sweeps.
         partition = partition_.summarise(rows, labels, partition.counts.shape[0])
     temperature = target.draw(key_temperature, partition.sse)
-    return PartitionState(state.key, state.step + 1, temperature, partition, labels)
+    return dataclasses.replace(
+        state, step=state.step + 1, temperature=temperature, partition=partition, labels=labels
+    )
 
 
 def stand_for(state: PartitionState, draw_centers: bool) -> Fitted:
@@ -149,7 +154,8 @@ def stand_for(state: PartitionState, draw_centers: bool) -> Fitted:
     var, log_weights = spheres(jnp, counts, state.temperature, mean.shape[1])
     share = counts / jnp.sum(counts)
     if draw_centers:
-        noise = normal(jax.random.fold_in(_key_of(state), 1), mean.shape, mean.dtype)
+        key = jax.random.fold_in(state.key_centers, state.step)
+        noise = normal(key, mean.shape, mean.dtype)
         mean = mean + noise / jnp.sqrt(2 * state.temperature * counts)[:, None]
         var = jnp.full_like(counts, 0.5) / state.temperature
         log_weights = jnp.full_like(counts, -np.log(counts.shape[0]))
@@ -159,10 +165,6 @@ def stand_for(state: PartitionState, draw_centers: bool) -> Fitted:
         "size_entropy": jnp.sum(jax.scipy.special.entr(share)),
     }
     return Fitted({"mean": mean, "var": var}, log_weights, stats, {})
-
-
-def _key_of(state: PartitionState) -> Key:
-    return jax.random.fold_in(state.key, state.step)
 
 
 _begin = jax.jit(init, static_argnames="k")
@@ -262,8 +264,8 @@ class PartitionGibbs(Engine):
         ValueError
             If weights are not whole numbers, or there are fewer rows than clusters.
         """
-        check(self, mixture)
         X = np.asarray(X)
+        check(self, mixture, X)
         if sample_weight is not None:
             times = repetitions(sample_weight)
             X = np.repeat(X, times, axis=0)

@@ -13,6 +13,7 @@ from bayesclust._pytree import pytree, static
 from bayesclust._typing import Array, Key, Params
 from bayesclust.core import assign
 from bayesclust.core import rows as rows_
+from bayesclust.core.checks import check_integer
 from bayesclust.core.linalg import half_squared_distance
 from bayesclust.core.loop import over_parts
 from bayesclust.core.random import uniform
@@ -90,6 +91,8 @@ class KMeansStart(Start):
         return self._plan(mixture, rows, work).luck(key, rows.dtype)
 
     def _plan(self, mixture: Mixture, rows: Rows, work: int) -> Plan:
+        check_integer("n_init", self.n_init, 0)
+        check_integer("max_iter", self.max_iter)
         cheap = _distance_work(mixture, rows, work) < 1 << 20
         return Plan(greedy, mixture.k, self.n_init or (4 if cheap else 1))
 

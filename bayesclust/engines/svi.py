@@ -19,6 +19,7 @@ import numpy as np
 
 from bayesclust._pytree import pytree, static
 from bayesclust._typing import Array, Key
+from bayesclust.core.random import as_threefry
 from bayesclust.core.units import Units
 from bayesclust.draws import Draws
 from bayesclust.engines.base import Engine, check, pose
@@ -94,10 +95,10 @@ class SVI(Engine):
         """
         from bayesclust.engines.sites import pose_program
 
-        check(self, mixture)
         X = np.asarray(X)
+        check(self, mixture, X)
         with jax.enable_x64(X.dtype == np.float64):
-            key_start, key_run, key_draw = jax.random.split(key, 3)
+            key_start, key_run, key_draw = jax.random.split(as_threefry(key), 3)
             problem = pose(X, sample_weight, units, numbers_per_row(mixture.k, X.shape[1]))
             posed = pose_program(self.model, mixture, problem, X, sample_weight)
             begin = posed.begin(key_start, start or KMeansStart())
@@ -129,7 +130,9 @@ class SVI(Engine):
                 raise
             stopped = True
         bound = -np.concatenate(losses)
-        sites = _draw(fit, key_draw, state, given)
+        # NumPyro's `Predictive` strips keys of their kind, and takes them for the default's.
+        with jax.default_prng_impl("threefry2x32"):
+            sites = _draw(fit, key_draw, state, given)
         if posed.own:
             sites["potential_energy"] = jnp.full((1, self.num_draws), -bound[-1])
         record = posed.record(sites)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import warnings
 from collections.abc import Callable
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,12 +15,15 @@ import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import (
     _check_sample_weight,
     check_is_fitted,
     validate_data,
 )
 
+from bayesclust._typing import Key
+from bayesclust.core.checks import MOST
 from bayesclust.core.random import key_of
 from bayesclust.core.rows import release
 from bayesclust.core.units import Units, natural_units, standard_units
@@ -54,6 +58,29 @@ def whole[F: Callable[..., Any]](fit: F) -> F:
             raise
 
     return cast(F, wrapped)
+
+
+class Whole(Interval):
+    """Constraint on a parameter that counts: an integer of a range; True is none."""
+
+    def __init__(self, least: int = 1, most: int = MOST) -> None:
+        super().__init__(Integral, least, most, closed="both")
+
+    def is_satisfied_by(self, val: Any) -> bool:
+        return not isinstance(val, bool) and super().is_satisfied_by(val)
+
+
+class Number(Interval):
+    """Constraint on a parameter that measures: a finite number of a range; True is none."""
+
+    def __init__(self, least: float = 0.0, *, closed: str = "both") -> None:
+        super().__init__(Real, least, float(np.finfo(np.float64).max), closed=closed)
+
+    def is_satisfied_by(self, val: Any) -> bool:
+        return not isinstance(val, bool) and super().is_satisfied_by(val)
+
+
+RANDOM_STATE = [Whole(0, 2**32 - 1), np.random.RandomState, None]
 
 
 class Clusterer(BaseEstimator):
@@ -115,10 +142,14 @@ class Clusterer(BaseEstimator):
             )
         return units
 
-    def _key(self) -> jax.Array:
-        """A key from `random_state`: an int repeats itself, a generator moves on."""
+    def _keys(self, *names: str) -> list[Key]:
+        """Draw keys from `random_state`, one per name: an int repeats itself, a generator moves on.
+
+        No two uses of an estimator share a name, so that rows sampled after a fit by the same
+        `random_state` are not made of the fit's random numbers.
+        """
         seed = check_random_state(self.random_state).randint(np.iinfo(np.int32).max)
-        return key_of(seed)
+        return [key_of(seed, name) for name in names]
 
     def _enough_rows(self, X: np.ndarray, weight: np.ndarray | None, k: int, name: str) -> None:
         n = len(X) if weight is None else int(np.count_nonzero(weight))
@@ -136,7 +167,7 @@ class Clusterer(BaseEstimator):
 
     def _conclude(
         self,
-        key: jax.Array,
+        key: Key,
         engine: PointEngine,
         mixture: Mixture,
         point: Draws,

@@ -4,25 +4,26 @@ from __future__ import annotations
 
 import functools
 import warnings
-from numbers import Integral
 from pkgutil import resolve_name
 from typing import Any, ClassVar
 
 import jax
 import numpy as np
 from sklearn.base import DensityMixin
-from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import check_is_fitted
 
-from bayesclust.core.random import key_of
+from bayesclust.core.checks import check_integer, check_memory
+from bayesclust.core.random import generator
 from bayesclust.draws import Draws
 from bayesclust.engines.base import Engine, check
 from bayesclust.engines.record import described, informed_prior
 from bayesclust.estimators import _names
 from bayesclust.estimators._base import (
     PACKAGE,
+    RANDOM_STATE,
     Clusterer,
+    Whole,
     warn_interrupted,
     warn_unconverged,
     whole,
@@ -93,14 +94,14 @@ class BayesianMixture(DensityMixin, Clusterer):
     """
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        "n_components": [Interval(Integral, 1, None, closed="left")],
+        "n_components": [Whole()],
         "family": [StrOptions(set(_names.FAMILIES)), ConditionalFamily],
         "prior": [StrOptions(set(_names.PRIORS)), Prior],
         "weights": [StrOptions(set(_names.WEIGHTS)), WeightPrior],
         "engine": [StrOptions(set(_names.ENGINES)), Engine],
         "align": [StrOptions(set(_names.ALIGNMENTS))],
         "standardize": ["boolean"],
-        "random_state": ["random_state"],
+        "random_state": RANDOM_STATE,
     }
 
     def __init__(
@@ -151,7 +152,8 @@ class BayesianMixture(DensityMixin, Clusterer):
         extra = {}
         if getattr(self, "_progress", None) is not None:
             extra["progress"] = self._progress
-        draws = engine.run(self._key(), mixture, rows, sample_weight=weight, units=units, **extra)
+        (key,) = self._keys("fit")
+        draws = engine.run(key, mixture, rows, sample_weight=weight, units=units, **extra)
         warn_interrupted(draws)
         if not np.all(draws.flags.get("converged", True)):
             warn_unconverged(
@@ -238,18 +240,18 @@ class BayesianMixture(DensityMixin, Clusterer):
             Component of each row, by the aligned labels.
         """
         check_is_fitted(self, "clustering_")
-        if n_samples < 1:
-            raise ValueError(f"n_samples={n_samples!r} must be at least 1")
-        rng = check_random_state(self.random_state)
-        key = key_of(rng.randint(np.iinfo(np.int32).max))
+        check_integer("n_samples", n_samples)
         model = self.clustering_.model
-        which = rng.randint(model.n_draws, size=n_samples)
+        each = sum(v[0].size for v in model.params.values()) + 4 * self.means_.shape[1]
+        check_memory("rows", 8.0 * n_samples * each, n_samples=n_samples)
+        key_draws, key_rows = self._keys("sample draws", "sample")
+        which = generator(key_draws).integers(model.n_draws, size=n_samples)
         with jax.enable_x64(model.dtype == np.float64):
             X, z = _one_row_each(
                 model.mixture,
                 {n: v[which] for n, v in model.params.items()},
                 model.log_weights[which],
-                jax.random.split(key, n_samples),
+                jax.random.split(key_rows, n_samples),
             )
         return model.units.outward(np.asarray(X)).astype(self.means_.dtype), np.asarray(z)
 
@@ -273,11 +275,11 @@ class BayesianMixture(DensityMixin, Clusterer):
             Component of each row.
         """
         check_is_fitted(self, "clustering_")
-        for name, value in (("n_draws", n_draws), ("n_samples", n_samples)):
-            if value < 1:
-                raise ValueError(f"{name}={value!r} must be at least 1")
-        rng = check_random_state(self.random_state)
-        key = key_of(rng.randint(np.iinfo(np.int32).max))
+        check_integer("n_draws", n_draws)
+        check_integer("n_samples", n_samples)
+        needed = 32.0 * n_draws * (n_samples + self.n_components) * self.means_.shape[1]
+        check_memory("rows", needed, n_draws=n_draws, n_samples=n_samples)
+        (key,) = self._keys("prior")
         with jax.enable_x64(True):
             X, y = _from_prior(self.prior_, jax.random.split(key, n_draws), n_samples)
             return np.asarray(X).astype(self.means_.dtype), np.asarray(y)
@@ -317,5 +319,5 @@ def _most_probable(draws: Draws) -> Draws:
         log_weights=pick(draws.log_weights),
         stats={n: pick(v) for n, v in draws.stats.items()},
         trace=draws.trace,
-        flags={},
+        flags={n: v for n, v in draws.flags.items() if n == "objectives"},
     )

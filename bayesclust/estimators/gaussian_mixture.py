@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 import functools
-from numbers import Integral, Real
 from typing import Any, ClassVar
 
 import jax
 import numpy as np
 from scipy.linalg import solve_triangular
 from sklearn.base import DensityMixin
-from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import check_is_fitted
 
-from bayesclust.core.random import key_of
+from bayesclust.core.checks import check_integer, check_memory
 from bayesclust.engines.em import EM
-from bayesclust.engines.starts import Given
+from bayesclust.engines.starts import Given, Start
 from bayesclust.estimators import _names
-from bayesclust.estimators._base import Clusterer, warn_short, warn_unconverged, whole
+from bayesclust.estimators._base import (
+    RANDOM_STATE,
+    Clusterer,
+    Number,
+    Whole,
+    warn_short,
+    warn_unconverged,
+    whole,
+)
 from bayesclust.mixture import Mixture
 from bayesclust.posterior import membership
 from bayesclust.posterior.relabel import in_order
+from bayesclust.posterior.report import n_best_starts
 from bayesclust.weights.dirichlet import Dirichlet
 
 
@@ -41,7 +48,10 @@ class GaussianMixture(DensityMixin, Clusterer):
     max_iter : int
     n_init : int
         Number of starts, the one of greatest likelihood is kept.
-    init_params : {"kmeans", "k-means++", "random_from_data", "random"}
+    init_params : {"kmeans", "k-means++", "random_from_data", "random"} or list of these
+        How starts are found. Of a list the `n_init` starts take one each, in turn. Starts of
+        "kmeans" often end alike, since each is the best of several k-means fits already: elongated
+        clusters that lie side by side want others beside them.
     weights_init : (k,) array, optional
     means_init : (k, d) array, optional
     precisions_init : array, optional
@@ -74,6 +84,9 @@ class GaussianMixture(DensityMixin, Clusterer):
         The same after every step of the best start; never falls.
     objectives_ : (n_init,) ndarray
         Where every start ended.
+    n_best_starts_ : int
+        Starts that ended within 1e-3 of the best; where it is 1 of several, there may be a better
+        one still.
     n_floored_ : int
         Components held up by `reg_covar` in some direction.
     labels_ : (n,) int32 ndarray
@@ -97,21 +110,21 @@ class GaussianMixture(DensityMixin, Clusterer):
     """
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        "n_components": [Interval(Integral, 1, None, closed="left")],
+        "n_components": [Whole()],
         "covariance_type": [StrOptions(set(_names.COVARIANCES))],
-        "tol": [Interval(Real, 0.0, None, closed="left")],
-        "reg_covar": [Interval(Real, 0.0, None, closed="left")],
-        "max_iter": [Interval(Integral, 1, None, closed="left")],
-        "n_init": [Interval(Integral, 1, None, closed="left")],
-        "init_params": [StrOptions(set(_names.STARTS))],
+        "tol": [Number()],
+        "reg_covar": [Number()],
+        "max_iter": [Whole()],
+        "n_init": [Whole()],
+        "init_params": [StrOptions(set(_names.STARTS)), list, tuple],
         "weights_init": ["array-like", None],
         "means_init": ["array-like", None],
         "precisions_init": ["array-like", None],
-        "weight_concentration": [Interval(Real, 0.0, None, closed="neither")],
+        "weight_concentration": [Number(closed="right")],
         "standardize": ["boolean"],
         "uncertainty": [StrOptions(set(_names.UNCERTAINTIES)), None],
-        "num_draws": [Interval(Integral, 2, None, closed="left")],
-        "random_state": ["random_state"],
+        "num_draws": [Whole(2)],
+        "random_state": RANDOM_STATE,
         "warm_start": ["boolean"],
     }
 
@@ -124,7 +137,7 @@ class GaussianMixture(DensityMixin, Clusterer):
         reg_covar: float = 1e-6,
         max_iter: int = 500,
         n_init: int = 1,
-        init_params: str = "kmeans",
+        init_params: Any = "kmeans",
         weights_init: Any = None,
         means_init: Any = None,
         precisions_init: Any = None,
@@ -173,14 +186,14 @@ class GaussianMixture(DensityMixin, Clusterer):
         weight = self._weights(sample_weight, rows)
         self._enough_rows(rows, weight, k, "n_components")
         units = self._units(rows, weight)
-        key = self._key()
+        key_fit, key_draws = self._keys("fit", "draws")
         family = _names.look_up(_names.COVARIANCES, self.covariance_type, "covariance_type")
         mixture = Mixture(
             family(ridge=np.asarray(self.reg_covar, rows.dtype)),
             k,
             Dirichlet(np.asarray(self.weight_concentration, rows.dtype)),
         )
-        start = _names.look_up(_names.STARTS, self.init_params, "init_params")
+        starts = self._starts()
         given, log_weights = self._given(k, d, family)
         if given or log_weights is not None:
             inner = family().in_units(
@@ -189,10 +202,10 @@ class GaussianMixture(DensityMixin, Clusterer):
             inner = {n: np.asarray(v, rows.dtype) for n, v in inner.items() if n in given}
             if log_weights is not None:
                 log_weights = log_weights.astype(rows.dtype)
-            start = Given(inner, log_weights, start)
-        n_init = 1 if isinstance(start, Given) and len(given) == len(family.dims) else self.n_init
+            starts = [Given(inner, log_weights, start) for start in starts]
+        n_init = 1 if len(given) == len(family.dims) else self.n_init
         engine = EM(tol=float(self.tol), max_iter=int(self.max_iter), n_init=int(n_init))
-        point = engine.run(key, mixture, rows, sample_weight=weight, start=start, units=units)
+        point = engine.run(key_fit, mixture, rows, sample_weight=weight, start=starts, units=units)
         if "mean" not in given:
             point = in_order(point, family)
         if point.flags["floored"].any() and warn_short(rows, weight, k, "n_components"):
@@ -203,7 +216,7 @@ class GaussianMixture(DensityMixin, Clusterer):
                 f"likelihood still changes by more than tol={self.tol:g}. Raise max_iter or tol, "
                 "use more starts (n_init), or fewer components"
             )
-        self._conclude(key, engine, mixture, point, rows, X, weight, units, hard=False)
+        self._conclude(key_draws, engine, mixture, point, rows, X, weight, units, hard=False)
         self._report(point, rows, weight)
         return self
 
@@ -223,6 +236,7 @@ class GaussianMixture(DensityMixin, Clusterer):
         trace = np.asarray(point.trace)[int(np.nanargmax(objectives))]
         self.lower_bounds_ = trace[np.isfinite(trace)]
         self.objectives_ = objectives
+        self.n_best_starts_ = n_best_starts(objectives, hard=False)
         self.n_floored_ = int(point.flags["floored"].max())
         vars(self).pop("labels_", None)  # of the last fit
 
@@ -236,6 +250,16 @@ class GaussianMixture(DensityMixin, Clusterer):
         if "clustering_" in vars(self):
             _ = self.labels_  # a pickle leaves the rows behind
         return super().__getstate__()
+
+    def _starts(self) -> list[Start]:
+        """Kinds of starts that `init_params` names."""
+        names = [self.init_params] if isinstance(self.init_params, str) else self.init_params
+        if not 1 <= len(names) <= self.n_init:
+            raise ValueError(
+                f"init_params={self.init_params!r} names {len(names)} kinds of starts for "
+                f"n_init={self.n_init}: name at least one, and raise n_init so that each is used"
+            )
+        return [_names.look_up(_names.STARTS, name, "init_params") for name in names]
 
     def _given(self, k: int, d: int, family: Any) -> tuple[dict[str, Any], Any]:
         """Parameters given by the user or by the last fit, in the user's units."""
@@ -327,13 +351,9 @@ class GaussianMixture(DensityMixin, Clusterer):
             Component of each row.
         """
         check_is_fitted(self, "clustering_")
-        if n_samples < 1:
-            raise ValueError(
-                f"Invalid value for 'n_samples': {n_samples}. The sampling requires at least one "
-                "sample."
-            )
-        rng = check_random_state(self.random_state)
-        key = key_of(rng.randint(np.iinfo(np.int32).max))
+        check_integer("n_samples", n_samples)
+        check_memory("rows", 32.0 * n_samples * self.means_.shape[1], n_samples=n_samples)
+        (key,) = self._keys("sample")
         model = self.clustering_.point_model
         with jax.enable_x64(model.dtype == np.float64):
             params = {n: v[0] for n, v in model.params.items()}

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from numbers import Integral, Real
 from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from sklearn.utils._param_validation import Interval
 
+from bayesclust.core.random import generator
 from bayesclust.core.rows import Rows, block_size, pack_host
 from bayesclust.core.units import Units
 from bayesclust.estimators import _names
-from bayesclust.estimators._base import warn_short, whole
+from bayesclust.estimators._base import Number, Whole, warn_short, whole
 from bayesclust.estimators.kmeans import KMeans, given_or
 from bayesclust.kmeans.assignment import assign_all
 from bayesclust.kmeans.fit import KMeansFit
@@ -58,9 +57,9 @@ class MiniBatchKMeans(KMeans):
             for name, rule in KMeans._parameter_constraints.items()
             if name not in ("history", "seeding_rows")
         },
-        "batch_size": [Interval(Integral, 1, None, closed="left")],
-        "max_no_improvement": [Interval(Integral, 0, None, closed="left"), None],
-        "reassignment_ratio": [Interval(Real, 0, None, closed="left")],
+        "batch_size": [Whole()],
+        "max_no_improvement": [Whole(0), None],
+        "reassignment_ratio": [Number()],
     }
 
     def __init__(
@@ -111,12 +110,12 @@ class MiniBatchKMeans(KMeans):
         weight = self._weights(sample_weight, rows)
         self._enough_rows(rows, weight, self.n_clusters, "n_clusters")
         units = self._units(rows, weight)
-        key = self._key()
+        key_seeds, key_order, key_draws = self._keys("fit", "order", "draws")
         self._batch_units, self._batch_dtype = units, rows.dtype
         with jax.enable_x64(rows.dtype == np.float64):
-            state = self._begin(key, rows, weight, units)
-            state = self._passes(key, state, rows, weight, units)
-        self._finish(state, rows, X, weight, units, key, streams=False)
+            state = self._begin(key_seeds, rows, weight, units)
+            state = self._passes(key_order, state, rows, weight, units)
+        self._finish(state, rows, X, weight, units, key_draws, streams=False)
         return self
 
     @whole
@@ -130,7 +129,7 @@ class MiniBatchKMeans(KMeans):
         first = not hasattr(self, "_state")
         rows = self._validate(X, reset=first)
         weight = self._weights(sample_weight, rows)
-        key = self._key()
+        key_seeds, key_draws = self._keys("fit", "draws")
         if first:
             self._enough_rows(rows, weight, self.n_clusters, "n_clusters")
             self._batch_units = self._units(rows, weight)
@@ -140,11 +139,11 @@ class MiniBatchKMeans(KMeans):
         weight = None if weight is None else weight.astype(rows.dtype, copy=False)
         units = self._batch_units
         with jax.enable_x64(rows.dtype == np.float64):
-            state = self._begin(key, rows, weight, units) if first else self._state
+            state = self._begin(key_seeds, rows, weight, units) if first else self._state
             state = jax.tree.map(jnp.asarray, state)
             batch = _batch(rows, weight, units, self.n_clusters)
             state = step(state, batch, self.reassignment_ratio, direct=_small(batch, state))
-        self._finish(state, rows, X, weight, units, key, streams=True)
+        self._finish(state, rows, X, weight, units, key_draws, streams=True)
         return self
 
     def _begin(self, key: Any, rows: np.ndarray, weight: Any, units: Units) -> MiniBatchState:
@@ -161,7 +160,7 @@ class MiniBatchKMeans(KMeans):
     ) -> MiniBatchState:
         n = len(rows)
         size = min(self.batch_size, n)
-        order = np.random.default_rng(np.asarray(jax.random.key_data(key)).ravel())
+        order = generator(key)
         mean_variance = float(np.mean(units.variance(rows, weight)))
         smooth = best = move = None
         waiting = 0

@@ -13,8 +13,9 @@ from jax import lax
 from bayesclust._pytree import pytree, traced
 from bayesclust._typing import Array, Key
 from bayesclust.core import rows as rows_
-from bayesclust.core.loop import run, settle_all
-from bayesclust.core.rows import Rows, bucket, pack, pack_host, spread, unblock
+from bayesclust.core.checks import check_integer, check_memory, check_number
+from bayesclust.core.loop import run, settle_all, trace_length, trimmed
+from bayesclust.core.rows import Rows, pack, pack_host, spread, unblock
 from bayesclust.core.units import Units, natural_units, natural_units_traced
 from bayesclust.kmeans.assignment import DIRECT_WORK, Assigned, assign_parts, assign_program
 from bayesclust.kmeans.lloyd import KMeansState, LloydStep, lloyd_block
@@ -50,7 +51,8 @@ class KMeansFit:
     objectives : (r,) array
         Inertia of every start.
     trace : (t,) array
-        Inertia by step of the best start, NaN-padded.
+        Inertia by step of the best start, of the first million steps; inside a caller's program
+        NaN-padded.
     history : (n_steps + 1, k, d) array or None
         Centres before the first and after every step of the best start.
     """
@@ -122,6 +124,12 @@ def fit(
     -------
     KMeansFit
 
+    Raises
+    ------
+    TypeError, ValueError
+        If a number is of a wrong kind or out of range, or more starts are asked for than memory
+        can hold.
+
     References
     ----------
     S. P. Lloyd (1982), Least squares quantization in PCM, IEEE Trans. Inf. Theory 28, 129-137.
@@ -134,6 +142,15 @@ def fit(
     >>> kmeans.fit(jax.random.key(0), X, 2).centers.tolist()
     [[0.5], [10.5]]
     """
+    n, d = np.shape(X)
+    check_integer("k", k, 1, n)
+    check_integer("n_init", n_init)
+    check_integer("max_iter", max_iter)
+    check_number("tol", tol)
+    if seeding_rows is not None:
+        check_integer("seeding_rows", seeding_rows)
+    numbers = 4 * k * (d + 4) + trace_length(max_iter, n_init)
+    check_memory("starts", 8.0 * n_init * numbers, n_init=n_init)
     given = None if callable(init) else init
     seeding = init if callable(init) else None
     if traced(key, X, sample_weight, given, tol):
@@ -185,19 +202,21 @@ def fit_host(
         given = jnp.asarray(units.inward(np.asarray(given, X.dtype)))
     seeds_from = rows
     if seeding_rows is not None and given is None and seeding_rows < n:
-        seeds_from = subsample(key, X, weight, max(seeding_rows, k), units, k)
+        key_rows, key = jax.random.split(key)
+        seeds_from = subsample(key_rows, X, weight, max(seeding_rows, k), units, k)
     variance = units.variance(X, weight)
     absolute_tol = np.asarray(tol * np.mean(variance), X.dtype)
     total = n if weight is None else np.sum(weight, dtype=np.float64)
     square = np.asarray(total * np.sum(variance), X.dtype)
     work = n * k * d
-    plan = Plan(seeding, k, n_init, bucket(max_iter))
+    plan = Plan(seeding, k, n_init, trace_length(max_iter, n_init))
+    luck = plan.luck(key, rows.dtype)
     result = None
     small = work <= DIRECT_WORK and rows.x.shape[0] == 1
     for direct in (True,) if small else (False, True):
         algorithm = LloydStep(absolute_tol, square, direct)
         result = _fit_rows(
-            key, rows, seeds_from, given, algorithm, max_iter, plan, work=work, history=history
+            luck, rows, seeds_from, given, algorithm, max_iter, plan, work=work, history=history
         )
         if direct or not bool(result.imprecise):
             break
@@ -220,13 +239,13 @@ def fit_host(
         short=host.short,
         imprecise=np.asarray(False),
         objectives=np.asarray(host.objectives * scale2, X.dtype),
-        trace=np.asarray(host.trace * scale2, X.dtype),
+        trace=trimmed(host.trace * scale2).astype(X.dtype),
         history=None if host.history is None else outward(host.history),
     )
 
 
 def _fit_rows(
-    key: Key,
+    luck: Array | None,
     rows: Rows,
     seeds_from: Rows,
     given: Array | None,
@@ -238,7 +257,6 @@ def _fit_rows(
     history: bool,
 ) -> KMeansFit:
     """Fit packed rows in their own units; one program if small, else all cores step by step."""
-    luck = plan.luck(key, rows.dtype)
     if work < rows_.PARALLEL_WORK:
         result, seeds = _fit_program(
             luck, rows, seeds_from, given, algorithm, np.int32(max_iter), plan=plan
@@ -337,7 +355,7 @@ def _fit_traced(
     square = jnp.sum(weight) * jnp.sum(variance) / scale**2
     algorithm = LloydStep(tol * jnp.mean(variance) / scale**2, square, n * k * d <= DIRECT_WORK)
     n_init = 1 if given is not None else n_init
-    plan = Plan(seeding, k, n_init, bucket(max_iter))
+    plan = Plan(seeding, k, n_init, trace_length(max_iter, n_init))
     luck = plan.luck(key, X.dtype)
     result, _ = _fit_program(luck, rows, rows, given, algorithm, max_iter, plan=plan)
     return KMeansFit(

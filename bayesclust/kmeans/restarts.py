@@ -11,6 +11,7 @@ import numpy as np
 
 from bayesclust._typing import Array, Key
 from bayesclust.core.loop import entry, iterate, over_parts, restarts, run, total
+from bayesclust.core.random import generator
 from bayesclust.core.rows import Rows, pack_host, split, spread
 from bayesclust.core.units import Units
 from bayesclust.kmeans.assignment import assign_program
@@ -182,10 +183,9 @@ def subsample(
     units: Units,
     k: int,
 ) -> Rows:
-    """A random subset of rows, packed like the whole."""
+    """Pack a random subset of rows like the whole."""
     n, d = X.shape
-    seed = np.asarray(jax.random.key_data(jax.random.fold_in(key, 1))).ravel()
-    index = np.sort(np.random.default_rng(seed).choice(n, size, replace=False))
+    index = np.sort(generator(key).choice(n, size, replace=False))
     return pack_host(
         np.ascontiguousarray(X[index]),
         None if weight is None else weight[index],
@@ -212,8 +212,9 @@ def seed_host(
     if weight is not None:
         X, weight = X[weight > 0], weight[weight > 0]
     size = min(max(sample, k), len(X))
-    rows = subsample(key, X, weight, size, units, k)
-    luck = Plan(init, k, n_init).luck(key, rows.dtype)
+    key_rows, key_seeds = jax.random.split(key)
+    rows = subsample(key_rows, X, weight, size, units, k)
+    luck = Plan(init, k, n_init).luck(key_seeds, rows.dtype)
     assert luck is not None
     best: tuple[float, Array] | None = None
     for own in luck:

@@ -21,6 +21,7 @@ from jax import lax
 from bayesclust._pytree import pytree, static
 from bayesclust._typing import AnyArray, Array, Key
 from bayesclust.core import threads
+from bayesclust.core.checks import check_integer
 from bayesclust.core.linalg import matmul, squared_distance
 from bayesclust.core.random import uniform
 from bayesclust.core.rows import Rows
@@ -50,6 +51,7 @@ def greedy(key: Key | AnyArray, rows: Rows, k: int, *, direct: bool = False) -> 
     -------
     (k, d) array
     """
+    check_integer("k", k)
     gaps = Gaps(direct or rows.n_features <= FEW)
     draws = numbers(key, k, rows.dtype)
     norms = gaps.norm_sums(rows)
@@ -282,9 +284,10 @@ _judge = jax.jit(judge, donate_argnames="nearest")
 
 def random_rows(key: Key, rows: Rows, k: int) -> Array:
     """`k` rows without replacement, with probability proportional to their weights."""
+    check_integer("k", k)
     m, d, _ = rows.x.shape
     used = (jnp.arange(m) >= rows.first) & (jnp.arange(m) < rows.last)
-    u = jax.random.uniform(key, (k, 2), rows.dtype)
+    u = uniform(key, (k, 2), rows.dtype)
 
     def step(j: Array, carry: tuple[Array, ...]) -> tuple[Array, ...]:
         centers, weight, sums = carry

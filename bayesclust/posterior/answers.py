@@ -8,9 +8,10 @@ from collections.abc import Callable
 from numbers import Integral, Real
 from typing import Any
 
-import jax
 import numpy as np
 
+from bayesclust.core.checks import check_integer
+from bayesclust.core.random import key_of
 from bayesclust.core.units import Units
 from bayesclust.draws import Draws
 from bayesclust.mixture import Mixture
@@ -100,6 +101,7 @@ class RowAnswers(abc.ABC):
         ValueError
             If the labels would take more than 2 GB.
         """
+        check_integer("seed", seed, 0, 2**32 - 1)
         rows = self._rows(X)
         draws = self.point if self.draws is None else self.draws
         size = len(rows) * self.model.n_draws * (1 if self.n_clusters <= 127 else 2)
@@ -108,7 +110,7 @@ class RowAnswers(abc.ABC):
                 f"labels of {len(rows)} rows under {self.model.n_draws} draws take "
                 f"{size / 2**30:.1f} GB: ask for fewer rows at a time"
             )
-        labels = membership_.label_draws(self.model, rows, jax.random.key(seed))
+        labels = membership_.label_draws(self.model, rows, key_of(seed, "labels"))
         index = row_names(X)
         return xr.Dataset(
             {"label": (("chain", "draw", "obs"), labels.reshape(*draws.shape, -1))},

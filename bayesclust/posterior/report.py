@@ -21,6 +21,25 @@ SHARE = 0.05
 """Share of such draws from which on clusters' parameters should not be read."""
 
 
+SAME_OPTIMUM = 1e-3
+"""Starts whose ends differ by less found the same: nats per row, or relative to the inertia."""
+
+
+def n_best_starts(objectives: Any, *, hard: bool) -> int:
+    """Count starts that reached the best objective, up to `SAME_OPTIMUM`.
+
+    Parameters
+    ----------
+    objectives : (r,) array
+        Where every start ended: inertia if `hard`, else mean log likelihood or bound.
+    hard : bool
+    """
+    ends = np.asarray(objectives, np.float64)
+    if hard:
+        return int(np.sum(ends <= (1 + SAME_OPTIMUM) * np.fmin.reduce(ends)))
+    return int(np.sum(ends >= np.fmax.reduce(ends) - SAME_OPTIMUM))
+
+
 class Summary(pd.DataFrame):
     """A table that prints the priors it was found under below its lines."""
 
@@ -109,6 +128,12 @@ def doubts(clustering: Clustering) -> list[str]:
         )
     if bool(np.any(flags.get("short", False))):
         said.append("There are fewer distinct rows than clusters: use fewer clusters.")
+    ends = np.asarray(flags.get("objectives", ()))
+    if len(ends) > 1 and n_best_starts(ends, hard=clustering.hard) == 1:
+        bayes = "prior" in clustering.settings
+        other = "n_init of CAVI" if bayes else "n_init or try another init"
+        other += "" if bayes or clustering.hard else "_params, or several"
+        said.append(f"Only 1 of {len(ends)} starts reached the best objective: raise {other}.")
     if clustering.alignment is not None:
         said += unreadable(clustering.alignment)
     if clustering.sampled:

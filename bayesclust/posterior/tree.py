@@ -171,7 +171,8 @@ def statistics(draws: Draws) -> xr.Dataset:
 def optimization(draws: Draws) -> xr.Dataset:
     """Objective by start and step, and where each start ended."""
     trace = np.asarray(draws.trace)
-    used = int(np.isfinite(trace).any(axis=0).sum()) if trace.size else 0
+    made = np.flatnonzero(np.isfinite(trace).any(axis=0)) if trace.size else []
+    used = int(made[-1]) + 1 if len(made) else 0  # the first step of CAVI has no bound
     data: dict[str, Any] = {"objective_trace": (("restart", "step"), trace[:, :used])}
     if "objectives" in draws.flags:
         ends = np.asarray(draws.flags["objectives"])

@@ -8,19 +8,84 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from bayesclust.core.random import key_of, normal, random_order, symmetric, threefry, uniform
+from bayesclust.core.random import (
+    as_threefry,
+    generator,
+    key_of,
+    normal,
+    random_order,
+    symmetric,
+    threefry,
+    uniform,
+)
 
 KEY = jax.random.key(0)
 PI = (0x243F6A88, 0x85A308D3, 0x13198A2E, 0x03707344)
+
+
+IMPLS = ["threefry2x32", "rbg", "unsafe_rbg"]
 
 
 @pytest.mark.parametrize("impl", ["threefry2x32", "rbg"])
 @pytest.mark.parametrize("seed", [0, 1, 2**31 - 1, 2**32 - 1])
 def test_a_key_of_a_seed_is_that_of_jax(seed, impl):
     with jax.default_prng_impl(impl):
-        found, wanted = key_of(seed), jax.random.key(np.uint32(seed))
+        found, wanted = key_of(seed), jax.random.key(np.uint32(seed), impl="threefry2x32")
     assert found.dtype == wanted.dtype
     assert np.array_equal(jax.random.key_data(found), jax.random.key_data(wanted))
+
+
+def streams(impl):
+    """Keys that must have nothing to do with each other."""
+    seeds = [jax.random.key(s, impl=impl) for s in (0, 1, 2, 2**31, 2**32 - 1)]
+    key = jax.random.key(6, impl=impl)
+    split = [*jax.random.split(key, 3), *jax.random.split(jax.random.split(key, 4)[3], 2)]
+    # Of another key: those of Threefry are equal to its parts.
+    folded = [jax.random.fold_in(jax.random.key(8, impl=impl), i) for i in (0, 2, 3)]
+    inside = jax.vmap(jax.random.split)(jax.random.split(jax.random.key(7, impl=impl)))
+    return [key, *seeds, *split, *folded, *inside.ravel()]
+
+
+@pytest.mark.parametrize("impl", IMPLS)
+def test_keys_of_any_kind_have_streams_of_their_own(impl):
+    lines = np.stack([np.asarray(uniform(key, (5000,), np.float64)) for key in streams(impl)])
+    assert len(np.unique(lines)) == lines.size
+    assert abs(np.corrcoef(lines) - np.eye(len(lines))).max() < 5 / np.sqrt(5000)
+    for line in lines:
+        assert stats.kstest(line, "uniform").pvalue > 1e-4
+    # Of one number each, too: that of neighbouring seeds is what starts and chains see.
+    firsts = [uniform(jax.random.key(s, impl=impl), (), np.float64) for s in range(500)]
+    assert stats.kstest(firsts, "uniform").pvalue > 1e-3
+
+
+def test_keys_of_other_names_have_streams_of_their_own():
+    keys = [key_of(seed, name) for seed in (0, 1) for name in ("", "fit", "draws", "sample")]
+    lines = np.stack([np.asarray(uniform(key, (5000,), np.float64)) for key in keys])
+    assert abs(np.corrcoef(lines) - np.eye(len(lines))).max() < 5 / np.sqrt(5000)
+
+
+@pytest.mark.parametrize("impl", IMPLS)
+def test_a_numpy_generator_of_a_key(impl):
+    lines = np.stack([generator(key).random(5000) for key in streams(impl)])
+    assert abs(np.corrcoef(lines) - np.eye(len(lines))).max() < 5 / np.sqrt(5000)
+    again = generator(streams(impl)[0]).random(5000)
+    np.testing.assert_array_equal(again, lines[0])
+
+
+@pytest.mark.parametrize("impl", IMPLS)
+def test_a_key_turned_into_one_of_threefry_gives_the_same_numbers(impl):
+    key = jax.random.key(9, impl=impl)
+    for found in (as_threefry(key), jax.jit(as_threefry)(key)):
+        assert found.dtype == KEY.dtype
+        np.testing.assert_array_equal(
+            uniform(found, (5,), "float32"), uniform(key, (5,), "float32")
+        )
+
+
+def test_a_raw_key_is_the_typed_one():
+    raw, typed = jax.random.PRNGKey(5), jax.random.key(5)
+    np.testing.assert_array_equal(uniform(raw, (9,), "float32"), uniform(typed, (9,), "float32"))
+    np.testing.assert_array_equal(generator(raw).random(3), generator(typed).random(3))
 
 
 @pytest.mark.parametrize(
@@ -50,7 +115,7 @@ def test_numbers_are_uniform_and_unrelated(dtype):
     assert abs(np.corrcoef(lines) - np.eye(len(lines))).max() < 0.02
 
 
-@pytest.mark.parametrize("impl", ["threefry2x32", "rbg"])
+@pytest.mark.parametrize("impl", IMPLS)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_a_key_at_hand_gives_on_the_host_what_it_gives_in_a_program(dtype, impl):
     key = jax.random.key(2**32 - 1, impl=impl)
@@ -82,17 +147,12 @@ def test_normal_and_symmetric_numbers(dtype):
     assert np.isfinite(x).all() and np.abs(x).max() > 3.5
 
 
-def test_lanes_of_a_batch_are_those_of_a_loop():
-    keys = jax.random.split(KEY, 3)
+@pytest.mark.parametrize("impl", IMPLS)
+def test_lanes_of_a_batch_are_those_of_a_loop(impl):
+    keys = jax.random.split(jax.random.key(3, impl=impl), 3)
     batch = jax.vmap(lambda key: uniform(key, (7,), jnp.float32))(keys)
     loop = [uniform(key, (7,), jnp.float32) for key in keys]
     np.testing.assert_array_equal(batch, jnp.stack(loop))
-
-
-@pytest.mark.parametrize("impl", ["threefry2x32", "rbg"])
-def test_any_kind_of_key_will_do(impl):
-    key = jax.random.key(3, impl=impl)
-    assert stats.kstest(np.asarray(uniform(key, (5000,), jnp.float32)), "uniform").pvalue > 1e-3
 
 
 def test_orders_are_equally_likely():
