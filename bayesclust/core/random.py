@@ -22,6 +22,7 @@ from jax import lax
 
 from bayesclust._pytree import traced
 from bayesclust._typing import Array, Key
+from bayesclust.core.fork import refuse_forked
 
 ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 PARITY = 0x1BD11BDA
@@ -29,6 +30,7 @@ PARITY = 0x1BD11BDA
 
 def key_of(seed: int) -> Key:
     """`jax.random.key` of a non-negative seed below 2^32, without a program to compile."""
+    refuse_forked()
     config: Any = jax.config  # which gets its attributes when JAX is imported
     if config.jax_default_prng_impl != "threefry2x32":
         return jax.random.key(np.uint32(seed))

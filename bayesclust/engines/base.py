@@ -12,6 +12,7 @@ import numpy as np
 
 from bayesclust._pytree import traced
 from bayesclust._typing import Array, Key, Params
+from bayesclust.core.fork import refuse_forked
 from bayesclust.core.rows import MIN_BLOCK, Rows, block_size, pack, pack_host
 from bayesclust.core.sweep import add_up
 from bayesclust.core.units import (
@@ -79,6 +80,7 @@ def check(engine: Engine, mixture: Mixture) -> None:
     ValueError
         It names the engines that can.
     """
+    refuse_forked()
     if _fits(engine, mixture):
         return
     from bayesclust import engines

@@ -20,6 +20,7 @@ import numpy as np
 from bayesclust._pytree import pytree, static
 from bayesclust._typing import Key
 from bayesclust.core import threads
+from bayesclust.core.fork import refuse_forked
 from bayesclust.core.gamma import gamma
 from bayesclust.core.loop import restarts
 from bayesclust.core.random import uniform
@@ -78,6 +79,7 @@ class Bootstrap(Engine):
         progress : callable, optional
             Called as ``progress(done, num_draws)``.
         """
+        refuse_forked()
         key_point, key_draws = jax.random.split(key)
         X = np.asarray(X)
         if not isinstance(start, Draws):

@@ -20,6 +20,7 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
+from bayesclust.core.fork import refuse_forked
 from bayesclust.core.random import key_of
 from bayesclust.core.rows import release
 from bayesclust.core.units import Units, natural_units, standard_units
@@ -30,6 +31,7 @@ from bayesclust.engines.em import AFFORDABLE_LOSS
 from bayesclust.estimators import _names
 from bayesclust.mixture import Mixture
 from bayesclust.posterior.clustering import Clustering, Training, row_names
+from bayesclust.posterior.scorecard import naming
 
 SCALE_RATIO = 10.0
 
@@ -56,6 +58,18 @@ def whole[F: Callable[..., Any]](fit: F) -> F:
     return cast(F, wrapped)
 
 
+def rows_by_name[F: Callable[..., Any]](answer: F) -> F:
+    """Have a method that answers for rows `X` name the row and column it cannot answer for."""
+
+    @functools.wraps(answer)
+    def wrapped(self: Any, X: Any, *args: Any, **kwargs: Any) -> Any:
+        features = self.clustering_.features if "clustering_" in vars(self) else None
+        with naming(X, features):
+            return answer(self, X, *args, **kwargs)
+
+    return cast(F, wrapped)
+
+
 class Clusterer(BaseEstimator):
     """Doors of an estimator: validation in, the answer of its `Clustering` out.
 
@@ -75,6 +89,7 @@ class Clusterer(BaseEstimator):
 
     def _validate(self, X: Any, *, reset: bool, minimum: int = 1) -> np.ndarray:
         """Rows as a float32 or float64 array, names checked against those of the fit."""
+        refuse_forked()
         X = native(X)
         return validate_data(
             self,
@@ -190,6 +205,7 @@ class Clusterer(BaseEstimator):
         check_is_fitted(self, "clustering_")
         return self._validate(X, reset=False)
 
+    @rows_by_name
     def predict(self, X: Any) -> np.ndarray:
         """Cluster of each row.
 
@@ -203,6 +219,7 @@ class Clusterer(BaseEstimator):
         """
         return self.clustering_.predict(self._ask(X))
 
+    @rows_by_name
     def predict_proba(self, X: Any) -> np.ndarray:
         """Probability that each row belongs to each cluster, averaged over draws.
 
@@ -218,6 +235,7 @@ class Clusterer(BaseEstimator):
         X = self._ask(X)
         return self.clustering_.predict_proba(X).astype(X.dtype, copy=False)
 
+    @rows_by_name
     def membership(self, X: Any, level: float = 0.9, *, to: int | None = None) -> Any:
         """How probable and how close each row is to each cluster; see `Clustering.membership`."""
         rows = self._ask(X)

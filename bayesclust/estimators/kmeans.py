@@ -12,7 +12,13 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from bayesclust import kmeans
 from bayesclust.engines.hard import Lloyd
 from bayesclust.estimators import _names
-from bayesclust.estimators._base import Clusterer, warn_short, warn_unconverged, whole
+from bayesclust.estimators._base import (
+    Clusterer,
+    rows_by_name,
+    warn_short,
+    warn_unconverged,
+    whole,
+)
 from bayesclust.families.spherical import SphericalGaussian
 from bayesclust.mixture import Mixture
 
@@ -24,9 +30,9 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Cl
     """K-means clustering that also says how probable each membership is.
 
     Lloyd's algorithm on all cores, with exactly `n_clusters` non-empty clusters whenever there
-    are that many distinct rows. Memberships are ``softmax(-lambda m / (m + 1) d^2)`` over the
-    squared distances ``d^2`` to clusters of ``m`` rows, with the inverse temperature ``lambda``
-    learned from the data (Rigon, Herring & Dunson 2023).
+    are that many distinct rows. Memberships are ``softmax(-lambda d^2)`` over the squared distances
+    ``d^2`` to the centres, with the inverse temperature ``lambda`` learned from the data (Rigon,
+    Herring & Dunson 2023), so that the nearest centre is the most probable one.
 
     Parameters
     ----------
@@ -192,7 +198,6 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Cl
         engine = Lloyd(tol=self.tol, max_iter=self.max_iter)
         point = engine.stand_for(result, rows, weight, units)
         self.cluster_centers_ = np.asarray(result.centers)
-        self.labels_ = np.asarray(result.labels)
         self.inertia_ = float(result.inertia)
         self.n_iter_ = int(result.n_steps)
         self.objectives_ = np.asarray(result.objectives)
@@ -202,6 +207,8 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Cl
             self.history_ = np.asarray(result.history)
         mixture = Mixture(SphericalGaussian(), self.n_clusters)
         self._conclude(key, engine, mixture, point, rows, X, weight, units, hard=True)
+        # By the function that `predict` uses: the fit's own may round a tie another way.
+        self.labels_ = self.clustering_.predict(rows)
 
     def fit_predict(self, X: Any, y: Any = None, sample_weight: Any = None) -> np.ndarray:
         """Labels of the training rows, ``(n,)``."""
@@ -211,6 +218,7 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Cl
         """Distances of the training rows to the centres, ``(n, n_clusters)``."""
         return self.fit(X, sample_weight=sample_weight).transform(X)
 
+    @rows_by_name
     def transform(self, X: Any) -> np.ndarray:
         """Euclidean distance of each row to each centre.
 
@@ -226,6 +234,7 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Cl
         X = self._ask(X)
         return self.clustering_.distances(X).astype(X.dtype, copy=False)
 
+    @rows_by_name
     def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
         """Minus the weighted sum of squared distances to the nearest centre."""
         X = self._ask(X)
