@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from bayesclust._pytree import pytree, static
 from bayesclust._typing import Array, Key, Params
 from bayesclust.core.checks import check_integer
-from bayesclust.core.simplex import log_normalize
+from bayesclust.core.simplex import log_sum_exp, softmax
 from bayesclust.families.base import Family
 from bayesclust.weights.base import WeightPrior
 from bayesclust.weights.dirichlet import Dirichlet
@@ -49,11 +49,11 @@ class Mixture:
 
     def log_density(self, params: Params, log_weights: Array, X: Array) -> Array:
         """Log density of each row, components summed out, ``(n,)``."""
-        return jax.scipy.special.logsumexp(self.log_joint(params, log_weights, X), axis=-1)
+        return log_sum_exp(self.log_joint(params, log_weights, X))
 
     def responsibilities(self, params: Params, log_weights: Array, X: Array) -> Array:
         """Probability of each component given the row, ``(n, k)``."""
-        return jnp.exp(log_normalize(self.log_joint(params, log_weights, X)))
+        return softmax(self.log_joint(params, log_weights, X))
 
     def log_prior(self, params: Params, log_weights: Array) -> Array:
         """Log prior density of all parameters, scalar, up to a constant."""

@@ -59,17 +59,19 @@ def show(
         title_justify="left",
         box=SIMPLE_HEAD,
     )
-    for name in ("cluster", "size", "weight", "membership", *features):
+    share = "share" if "share" in summary else "weight"
+    for name in ("cluster", "size", share, "membership", *features):
         grid.add_column(name, justify="right")
     for k, line in summary.iterrows():
         centres = [
-            f"{line[f]:.4g}" + (f" ± {line[f'se({f})']:.2g}" if f"se({f})" in line else "")
+            f"{line[f'mean({f})']:.4g}"
+            + (f" ± {line[f'se({f})']:.2g}" if f"se({f})" in line else "")
             for f in features
         ]
         grid.add_row(
             str(k),
             f"{line['size']:.0f}",
-            f"{line['weight']:.3f}",
+            f"{line[share]:.3f}",
             f"{line['probability']:.3f}",
             *centres,
         )

@@ -53,24 +53,24 @@ def hard(scores: Array, block: Array) -> tuple[Array, Array]:
 
 def soft(scores: Array, block: Array) -> tuple[Array, Array]:
     """Softmax of the scores; the value is their log-sum-exp, the row's log density."""
-    best = jnp.max(scores, axis=0)
-    best = jnp.where(jnp.isfinite(best), best, 0)
-    mass = _mass(scores, best)
+    mass, best = _mass(scores)
     total = _floored(jnp.sum(mass, axis=0))
     return mass * (1.0 / total), best + jnp.log(total)
 
 
-def _mass(scores: Array, best: Array) -> Array:
-    """``exp(scores - best)``, never above one.
+def _mass(scores: Array) -> tuple[Array, Array]:
+    """``exp(scores - best)``, one for the best component, and the best scores.
 
-    A compiler may compute scores twice and round them differently, which for a row very far from
-    all components is the difference between one and infinity, or nought: see `_floored`.
+    The barrier has scores computed once, see `core.simplex.softmax`.
     """
-    return jnp.exp(jnp.minimum(scores - best, 0))
+    scores = lax.optimization_barrier(scores)
+    best = jnp.max(scores, axis=0)
+    best = jnp.where(jnp.isfinite(best), best, 0)
+    return jnp.exp(scores - best), best
 
 
 def _floored(total: Array) -> Array:
-    """A sum of `_mass` that can be divided by."""
+    """A sum of `_mass` that can be divided by, also where no component is possible."""
     return jnp.maximum(total, jnp.finfo(total.dtype).tiny)
 
 
@@ -79,8 +79,7 @@ def drawn(key: Key) -> Assign:
 
     def assign(scores: Array, block: Array) -> tuple[Array, Array]:
         k = scores.shape[0]
-        best = jnp.max(scores, axis=0)
-        mass = _mass(scores, jnp.where(jnp.isfinite(best), best, 0))
+        mass, best = _mass(scores)
         reached = _running_sum(mass)
         u = uniform(jax.random.fold_in(key, block), best.shape, scores.dtype)
         # The first component whose running sum exceeds u times the whole; never one of no mass.

@@ -52,4 +52,4 @@ def quantiles(p: Array, levels: Array) -> Array:
     lower = lax.bitcast_convert_type(found, p.dtype)
     upper = lax.bitcast_convert_type(following, p.dtype)
     share = (place - rank).reshape(-1, *[1] * (p.ndim - 1))
-    return lower + share * (upper - lower)
+    return jnp.minimum(lower + share * (upper - lower), upper)

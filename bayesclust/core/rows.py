@@ -19,6 +19,7 @@ import numpy as np
 
 from bayesclust._pytree import pytree
 from bayesclust._typing import Array
+from bayesclust.core.fork import refuse_forked
 
 TILE_BYTES = 320 * 1024
 """What a CPU tile may take, so that a block stays in the second-level cache."""
@@ -187,6 +188,7 @@ def pack_host(
 
 def to_device(*arrays: np.ndarray) -> tuple[Array, ...]:
     """Hand host arrays, which nobody changes afterwards, to the default device."""
+    refuse_forked()
     return jax.device_put(arrays, may_alias=True)
 
 

@@ -21,8 +21,12 @@ def _pool(_process: int) -> ThreadPoolExecutor:
 def run(calls: Sequence[Callable[[], Any]]) -> list[Any]:
     """Run the calls at the same time, the first one here; results in order.
 
-    The double-precision switch of JAX belongs to a thread, so it is handed on. The first error
-    is raised once all calls have ended.
+    All callers share one pool of threads. Calls that no thread has begun when the first one ends
+    are run here, too: nobody waits for the work of another caller, and calls may run calls of
+    their own.
+
+    The double-precision switch of JAX belongs to a thread, so it is handed on. An error is raised
+    once no call is running any more.
     """
     config: Any = jax.config  # which gets its attributes when JAX is imported
     x64 = bool(config.jax_enable_x64)
@@ -33,8 +37,12 @@ def run(calls: Sequence[Callable[[], Any]]) -> list[Any]:
 
     others = [_pool(os.getpid()).submit(there, call) for call in calls[1:]]
     try:
-        own = calls[0]()
+        results = [calls[0]()]
+        # Threads begin with the first calls.
+        for call, other in reversed(list(zip(calls[1:], others, strict=True))):
+            results.insert(1, call() if other.cancel() else other.result())
+        return results
     finally:
         for other in others:
-            other.exception()
-    return [own, *(other.result() for other in others)]
+            if not other.cancel():
+                other.exception()

@@ -15,6 +15,7 @@ import numpy as np
 from bayesclust._pytree import traced
 from bayesclust._typing import Array, Key, Params
 from bayesclust.core.checks import MOST, check_integer, check_memory, check_number, short
+from bayesclust.core.fork import refuse_forked
 from bayesclust.core.loop import trace_length
 from bayesclust.core.rows import MIN_BLOCK, Rows, block_size, pack, pack_host
 from bayesclust.core.sweep import add_up
@@ -175,6 +176,7 @@ def check(engine: Engine, mixture: Mixture, X: Any = None) -> None:
     TypeError, ValueError
         It names the setting and its range, or the engines that can fit the mixture.
     """
+    refuse_forked()
     check_settings(engine)
     check_integer("k", mixture.k)
     if X is not None:

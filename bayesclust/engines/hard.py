@@ -3,9 +3,10 @@
 References
 ----------
 T. Rigon, A. H. Herring and D. B. Dunson (2023), A generalized Bayes framework for probabilistic
-    clustering, Biometrika 110, 559-578. With loss ``lambda |x - mean|^2`` a row joins cluster k
-    with probability proportional to ``exp(-lambda m_k / (m_k + 1) |x - c_k|^2)``, and given the
-    partition ``lambda ~ Gamma(a + n d / 2, b + SSE)``.
+    clustering, Biometrika 110, 559-578. With loss ``lambda |x - c_k|^2`` a row belongs to cluster k
+    with probability proportional to ``exp(-lambda |x - c_k|^2)``, and given the partition
+    ``lambda ~ Gamma(a + n d / 2, b + SSE)``. Integrated over centres that follow from the rows of
+    a partition, the exponent is ``-lambda m_k / (m_k + 1) |x - mean_k|^2``: see `partition_gibbs`.
 """
 
 from __future__ import annotations
@@ -112,7 +113,7 @@ class Lloyd(PointEngine):
         counts = xp.asarray(result.counts, dtype)
         inertia = xp.asarray(result.inertia, dtype)
         temperature = self._temperature(inertia, weight, d, variance, result.centers.dtype)
-        var, log_weights = spheres(xp, counts, temperature, d)
+        var, log_weights = equal_spheres(xp, counts, temperature)
         var = var * (scale ** (2.0 / d)).prod()
         return one(
             Draws(
@@ -153,7 +154,7 @@ class Lloyd(PointEngine):
         algorithm = LloydStep(jnp.asarray(self.tol * d / 4, rows.dtype) * 0, square, False)
         state = iterate(algorithm, KMeansState.start(params["mean"]), rows, self.max_iter)
         temperature = self._temperature(state.inertia, weight, d, square / weight, rows.dtype)
-        var, log_weights = spheres(jnp, state.counts, temperature, d)
+        var, log_weights = equal_spheres(jnp, state.counts, temperature)
         return Fitted(
             params={"mean": state.centers, "var": var},
             log_weights=log_weights,
@@ -170,11 +171,23 @@ class Lloyd(PointEngine):
         )
 
 
-def spheres(xp: Any, counts: Any, temperature: Any, d: int) -> tuple[Any, Any]:
-    """Variances and log weights whose responsibilities are those of the generalised posterior.
+def equal_spheres(xp: Any, counts: Any, temperature: Any) -> tuple[Any, Any]:
+    """Variances and log weights whose responsibilities are ``softmax(-lambda |x - c_k|^2)``.
 
-    ``var_k = (m_k + 1) / (2 lambda m_k)`` gives the exponent; weights proportional to
-    ``var_k^{d/2}`` cancel the normalising constants of the spheres.
+    Spheres of one size and one weight, so that the nearest centre is the most probable one;
+    clusters without rows have no weight.
+    """
+    occupied = counts > 0
+    var = xp.full(counts.shape, 0.5, counts.dtype) / temperature
+    return var, xp.where(occupied, -xp.log(xp.sum(occupied).astype(counts.dtype)), -xp.inf)
+
+
+def spheres(xp: Any, counts: Any, temperature: Any, d: int) -> tuple[Any, Any]:
+    """Variances and log weights whose responsibilities are those of a partition's posterior.
+
+    A row joins cluster k, its centre integrated out, with probability proportional to
+    ``exp(-lambda m_k / (m_k + 1) |x - mean_k|^2)``. ``var_k = (m_k + 1) / (2 lambda m_k)`` gives
+    the exponent; weights proportional to ``var_k^{d/2}`` cancel the normalising constants.
     """
     occupied = counts > 0
     ratio = (counts + 1) / xp.where(occupied, counts, 1)

@@ -145,8 +145,8 @@ def stand_for(state: PartitionState, draw_centers: bool) -> Fitted:
     ----------
     state : PartitionState
     draw_centers : bool
-        False: as for a point fit of k-means, spheres of variance ``(m + 1) / (2 lambda m)`` around
-        the means of clusters of `m` rows, see `engines.hard`. True: spheres of variance
+        False: spheres of variance ``(m + 1) / (2 lambda m)`` around the means of clusters of `m`
+        rows, see `engines.hard.spheres`. True: spheres of variance
         ``1 / (2 lambda)`` around centres drawn from ``N(mean, I / (2 lambda m))``; averaged over
         the centres they have the spread of the former.
     """

@@ -24,6 +24,7 @@ from sklearn.utils.validation import (
 
 from bayesclust._typing import Key
 from bayesclust.core.checks import MOST
+from bayesclust.core.fork import refuse_forked
 from bayesclust.core.random import key_of
 from bayesclust.core.rows import release
 from bayesclust.core.units import Units, natural_units, standard_units
@@ -34,6 +35,7 @@ from bayesclust.engines.em import AFFORDABLE_LOSS
 from bayesclust.estimators import _names
 from bayesclust.mixture import Mixture
 from bayesclust.posterior.clustering import Clustering, Training, row_names
+from bayesclust.posterior.scorecard import naming
 
 SCALE_RATIO = 10.0
 
@@ -83,6 +85,18 @@ class Number(Interval):
 RANDOM_STATE = [Whole(0, 2**32 - 1), np.random.RandomState, None]
 
 
+def rows_by_name[F: Callable[..., Any]](answer: F) -> F:
+    """Have a method that answers for rows `X` name the row and column it cannot answer for."""
+
+    @functools.wraps(answer)
+    def wrapped(self: Any, X: Any, *args: Any, **kwargs: Any) -> Any:
+        features = self.clustering_.features if "clustering_" in vars(self) else None
+        with naming(X, features):
+            return answer(self, X, *args, **kwargs)
+
+    return cast(F, wrapped)
+
+
 class Clusterer(BaseEstimator):
     """Doors of an estimator: validation in, the answer of its `Clustering` out.
 
@@ -102,6 +116,7 @@ class Clusterer(BaseEstimator):
 
     def _validate(self, X: Any, *, reset: bool, minimum: int = 1) -> np.ndarray:
         """Rows as a float32 or float64 array, names checked against those of the fit."""
+        refuse_forked()
         X = native(X)
         return validate_data(
             self,
@@ -221,6 +236,7 @@ class Clusterer(BaseEstimator):
         check_is_fitted(self, "clustering_")
         return self._validate(X, reset=False)
 
+    @rows_by_name
     def predict(self, X: Any) -> np.ndarray:
         """Cluster of each row.
 
@@ -234,6 +250,7 @@ class Clusterer(BaseEstimator):
         """
         return self.clustering_.predict(self._ask(X))
 
+    @rows_by_name
     def predict_proba(self, X: Any) -> np.ndarray:
         """Probability that each row belongs to each cluster, averaged over draws.
 
@@ -249,6 +266,7 @@ class Clusterer(BaseEstimator):
         X = self._ask(X)
         return self.clustering_.predict_proba(X).astype(X.dtype, copy=False)
 
+    @rows_by_name
     def membership(self, X: Any, level: float = 0.9, *, to: int | None = None) -> Any:
         """How probable and how close each row is to each cluster; see `Clustering.membership`."""
         rows = self._ask(X)

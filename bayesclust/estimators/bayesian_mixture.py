@@ -24,20 +24,17 @@ from bayesclust.estimators._base import (
     RANDOM_STATE,
     Clusterer,
     Whole,
+    rows_by_name,
     warn_interrupted,
     warn_unconverged,
     whole,
 )
 from bayesclust.families import ConditionalFamily, Prior
 from bayesclust.mixture import Mixture
-from bayesclust.posterior import membership
 from bayesclust.posterior.clustering import Clustering, Training, row_names
 from bayesclust.posterior.relabel import in_order
 from bayesclust.posterior.report import unreadable
 from bayesclust.weights.base import WeightPrior
-
-LABEL_WORK = 1 << 31
-"""Densities that `labels_` may take; of more, evenly spread draws are used."""
 
 
 class BayesianMixture(DensityMixin, Clusterer):
@@ -75,7 +72,7 @@ class BayesianMixture(DensityMixin, Clusterer):
     covariances_ : ndarray
         Shaped by the family, as in scikit-learn.
     labels_ : (n,) int32 ndarray
-        Most probable clusters; of very many rows by some hundred of the draws.
+        Most probable cluster of each training row, found when first read.
     prior_ : Mixture
         The model with all hyperparameters of its priors set, in the units of `X`.
     clustering_ : Clustering
@@ -203,18 +200,30 @@ class BayesianMixture(DensityMixin, Clusterer):
         self.weights_ = np.exp(draws.log_weights).mean(axis=(0, 1)).astype(dtype)
         self.means_ = np.asarray(draws.params["mean"]).mean(axis=(0, 1)).astype(dtype)
         self.covariances_ = np.asarray(draws.params[spread]).mean(axis=(0, 1)).astype(dtype)
-        most = max(LABEL_WORK // (len(rows) * self.n_components), 100)
-        self.labels_ = membership.labels(self.clustering_.model.thinned(most), rows)
+        vars(self).pop("labels_", None)  # of the last fit
+
+    @functools.cached_property
+    def labels_(self) -> np.ndarray:
+        """Most probable cluster of each training row, ``(n,)``, found when first read."""
+        check_is_fitted(self, "clustering_")
+        return self.clustering_.predict(self.clustering_.rows)
+
+    def __getstate__(self) -> Any:
+        if "clustering_" in vars(self):
+            _ = self.labels_  # a pickle leaves the rows behind
+        return super().__getstate__()
 
     def fit_predict(self, X: Any, y: Any = None, sample_weight: Any = None) -> np.ndarray:
         """Labels of the training rows, ``(n,)``."""
         return self.fit(X, sample_weight=sample_weight).labels_
 
+    @rows_by_name
     def score_samples(self, X: Any) -> np.ndarray:
         """Log posterior predictive density of each row, ``(n,)``, in the units of `X`."""
         X = self._ask(X)
         return self.clustering_.log_density(X).astype(X.dtype, copy=False)
 
+    @rows_by_name
     def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
         """Mean log posterior predictive density of the rows."""
         X = self._ask(X)

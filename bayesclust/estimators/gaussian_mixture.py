@@ -21,6 +21,7 @@ from bayesclust.estimators._base import (
     Clusterer,
     Number,
     Whole,
+    rows_by_name,
     warn_short,
     warn_unconverged,
     whole,
@@ -292,11 +293,13 @@ class GaussianMixture(DensityMixin, Clusterer):
         """Labels of the training rows, ``(n,)``."""
         return self.fit(X, sample_weight=sample_weight).labels_
 
+    @rows_by_name
     def score_samples(self, X: Any) -> np.ndarray:
         """Log density of each row, ``(n,)``, in the units of `X`."""
         X = self._ask(X)
         return self.clustering_.log_density(X).astype(X.dtype, copy=False)
 
+    @rows_by_name
     def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
         """Mean log density of the rows."""
         X = self._ask(X)
@@ -315,15 +318,18 @@ class GaussianMixture(DensityMixin, Clusterer):
         density = membership.log_density(self.clustering_.point_model, rows)
         return -2.0 * float(weight @ density), float(weight.sum())
 
+    @rows_by_name
     def bic(self, X: Any, sample_weight: Any = None) -> float:
         """Bayesian information criterion of the point fit (Schwarz 1978); lower is better."""
         deviance, total = self._deviance(X, sample_weight)
         return deviance + self._n_parameters() * float(np.log(total))
 
+    @rows_by_name
     def aic(self, X: Any, sample_weight: Any = None) -> float:
         """Akaike information criterion of the point fit; lower is better."""
         return self._deviance(X, sample_weight)[0] + 2.0 * self._n_parameters()
 
+    @rows_by_name
     def icl(self, X: Any, sample_weight: Any = None) -> float:
         """Integrated completed likelihood; lower is better.
 

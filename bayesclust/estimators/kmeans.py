@@ -16,6 +16,7 @@ from bayesclust.estimators._base import (
     Clusterer,
     Number,
     Whole,
+    rows_by_name,
     warn_short,
     warn_unconverged,
     whole,
@@ -32,9 +33,9 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Cl
     """K-means clustering that also says how probable each membership is.
 
     Lloyd's algorithm on all cores, with exactly `n_clusters` non-empty clusters whenever there
-    are that many distinct rows. Memberships are ``softmax(-lambda m / (m + 1) d^2)`` over the
-    squared distances ``d^2`` to clusters of ``m`` rows, with the inverse temperature ``lambda``
-    learned from the data (Rigon, Herring & Dunson 2023).
+    are that many distinct rows. Memberships are ``softmax(-lambda d^2)`` over the squared distances
+    ``d^2`` to the centres, with the inverse temperature ``lambda`` learned from the data (Rigon,
+    Herring & Dunson 2023), so that the nearest centre is the most probable one.
 
     Parameters
     ----------
@@ -203,7 +204,6 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Cl
         engine = Lloyd(tol=self.tol, max_iter=self.max_iter)
         point = engine.stand_for(result, rows, weight, units)
         self.cluster_centers_ = np.asarray(result.centers)
-        self.labels_ = np.asarray(result.labels)
         self.inertia_ = float(result.inertia)
         self.n_iter_ = int(result.n_steps)
         self.objectives_ = np.asarray(result.objectives)
@@ -214,6 +214,8 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Cl
             self.history_ = np.asarray(result.history)
         mixture = Mixture(SphericalGaussian(), self.n_clusters)
         self._conclude(key, engine, mixture, point, rows, X, weight, units, hard=True)
+        # By the function that `predict` uses: the fit's own may round a tie another way.
+        self.labels_ = self.clustering_.predict(rows)
 
     def fit_predict(self, X: Any, y: Any = None, sample_weight: Any = None) -> np.ndarray:
         """Labels of the training rows, ``(n,)``."""
@@ -223,6 +225,7 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Cl
         """Distances of the training rows to the centres, ``(n, n_clusters)``."""
         return self.fit(X, sample_weight=sample_weight).transform(X)
 
+    @rows_by_name
     def transform(self, X: Any) -> np.ndarray:
         """Euclidean distance of each row to each centre.
 
@@ -238,6 +241,7 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Cl
         X = self._ask(X)
         return self.clustering_.distances(X).astype(X.dtype, copy=False)
 
+    @rows_by_name
     def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
         """Minus the weighted sum of squared distances to the nearest centre."""
         X = self._ask(X)

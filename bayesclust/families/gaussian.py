@@ -183,7 +183,8 @@ def chi2_tail(score: Array, peak: Array, d: int) -> Array:
         Log densities at the means.
     d : int
     """
-    half = jnp.maximum(peak[:, None] - score, 0)
+    # A square beyond the range of the numbers has no tail either; 0 times infinity has none.
+    half = jnp.clip(peak[:, None] - score, 0, jnp.finfo(score.dtype).max)
     if d > UNROLLED:
         return jax.scipy.special.gammaincc(jnp.asarray(d / 2, half.dtype), half)
     # For whole d a finite sum, upwards from P(chi2_1) or P(chi2_2) (Abramowitz and Stegun 26.4).

@@ -7,9 +7,9 @@ from typing import Any, ClassVar, NamedTuple, final, override
 import jax
 import jax.numpy as jnp
 
-from bayesclust._pytree import pytree
+from bayesclust._pytree import pytree, static
 from bayesclust._typing import Array, Key, Params
-from bayesclust.core.linalg import matmul, outer_sum
+from bayesclust.core.linalg import matmul, outer_sum, squared_distance
 from bayesclust.families.conjugate import NormalInverseGamma
 from bayesclust.families.gaussian import (
     LOG_2PI,
@@ -28,6 +28,7 @@ class Prepared(NamedTuple):
     linear: Array
     square: Array
     peak: Array
+    mean: Array
 
 
 class Moments(NamedTuple):
@@ -43,12 +44,19 @@ class Moments(NamedTuple):
 class SphericalGaussian(GaussianFamily):
     """Gaussian with mean ``(k, d)`` and one variance ``var (k,)`` per component.
 
-    Its floor is `ridge` times the mean column variance. Attributes as for `FullGaussian`.
+    Its floor is `ridge` times the mean column variance. Other attributes as for `FullGaussian`.
+
+    Attributes
+    ----------
+    direct : bool
+        Score rows by differences from the means, as k-means measures distances, so that equal
+        spheres are in the order of the distances; else by a product of matrices, which is quicker.
     """
 
     ridge: Any = 1e-6
     spread: Any = 1.0
     prior: Any = None
+    direct: bool = static(default=False)
 
     kind: ClassVar = "sphere"
     usual: ClassVar = NormalInverseGamma
@@ -68,10 +76,14 @@ class SphericalGaussian(GaussianFamily):
         d = mean.shape[1]
         peak = -0.5 * d * (jnp.log(var) + LOG_2PI)
         linear = mean / var[:, None]
-        return Prepared(peak - 0.5 * jnp.sum(linear * mean, axis=1), linear, -0.5 / var, peak)
+        constant = peak - 0.5 * jnp.sum(linear * mean, axis=1)
+        return Prepared(constant, linear, -0.5 / var, peak, mean)
 
     @override
     def score(self, prepared: Prepared, x: Array) -> Array:
+        if self.direct:
+            distance = squared_distance(x, prepared.mean)
+            return prepared.peak[:, None] + prepared.square[:, None] * distance
         norm = jnp.sum(x * x, axis=0)
         linear = matmul(prepared.linear, x)
         return prepared.constant[:, None] + linear + prepared.square[:, None] * norm

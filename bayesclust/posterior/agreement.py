@@ -10,6 +10,8 @@ import numpy as np
 from jax import lax
 
 from bayesclust._typing import Array
+from bayesclust.core.chunks import refuse_overflow
+from bayesclust.core.fork import refuse_forked
 from bayesclust.core.linalg import matmul
 from bayesclust.mixture import Mixture
 from bayesclust.posterior.membership import Model
@@ -20,7 +22,9 @@ TOGETHER = 16
 
 def inward(model: Model, X: np.ndarray) -> np.ndarray:
     """Rows in the units and the precision of a model."""
-    return model.units.inward(X.astype(model.dtype, copy=False))
+    refuse_forked()
+    with np.errstate(over="ignore", invalid="ignore"):
+        return model.units.inward(X.astype(model.dtype, copy=False))
 
 
 def agreements(model: Model, reference: np.ndarray, x: np.ndarray) -> np.ndarray:
@@ -64,8 +68,9 @@ def mean_membership(
     if permutation is None:
         permutation = np.broadcast_to(np.arange(model.mixture.k), model.log_weights.shape)
     with jax.enable_x64(model.dtype == np.float64):
-        found = _mean(model.mixture, model.params, model.log_weights, permutation, x)
-        return np.asarray(found)
+        found = np.asarray(_mean(model.mixture, model.params, model.log_weights, permutation, x))
+    refuse_overflow(~np.isnan(found).any(axis=1), model.units.outward(x), model.units, model.dtype)
+    return found
 
 
 @jax.jit

@@ -11,16 +11,18 @@ from typing import Any
 import numpy as np
 
 from bayesclust.core.checks import check_integer
+from bayesclust.core.fork import refuse_forked
 from bayesclust.core.random import key_of
 from bayesclust.core.units import Units
 from bayesclust.draws import Draws
+from bayesclust.families.spherical import SphericalGaussian
 from bayesclust.mixture import Mixture
 from bayesclust.posterior import membership as membership_
 from bayesclust.posterior.distance import common_scale, distances, nearest
 from bayesclust.posterior.lazy import xr
 from bayesclust.posterior.margin import margins_to
 from bayesclust.posterior.membership import Model
-from bayesclust.posterior.scorecard import as_numpy, row_names, table
+from bayesclust.posterior.scorecard import as_numpy, naming, row_names, table
 
 LABEL_BYTES = 2 << 30
 """Most memory that drawn labels may take."""
@@ -44,14 +46,17 @@ class RowAnswers(abc.ABC):
 
     # -- the model ---------------------------------------------------------------------------
 
-    def _model(self, draws: Draws) -> Model:
+    def _model(self, draws: Draws, mixture: Mixture | None = None) -> Model:
         flat = {n: np.asarray(v).reshape(-1, *np.shape(v)[2:]) for n, v in draws.params.items()}
         log_weights = np.asarray(draws.log_weights).reshape(-1, draws.k)
-        return Model.of(self.mixture, flat, log_weights, self.units, self.dtype)
+        mixture = self.mixture if mixture is None else mixture
+        return Model.of(mixture, flat, log_weights, self.units, self.dtype)
 
     @functools.cached_property
     def point_model(self) -> Model:
         """The point fit, ready to score rows."""
+        if self.hard:  # the nearest centre must be the most probable one, to the last digit
+            return self._model(self.point, Mixture(SphericalGaussian(direct=True), self.n_clusters))
         return self._model(self.point)
 
     @functools.cached_property
@@ -67,18 +72,22 @@ class RowAnswers(abc.ABC):
     # -- answers per row ---------------------------------------------------------------------
 
     def predict(self, X: Any) -> np.ndarray:
-        """Cluster of each row, ``(n,)`` int32.
+        """Cluster of each row, ``(n,)`` int32; the first one where several are as good.
 
-        The nearest centre for k-means, else the most probable cluster, averaged over draws.
+        For a mixture the most probable one, by probabilities averaged over draws. For k-means the
+        nearest centre of the point fit, which is the most probable cluster there; the average
+        over draws may prefer another one for a row between clusters, whose label stays.
         """
-        X = self._rows(X)
-        if self.hard:
-            return nearest(self.point_model, X)
-        return membership_.labels(self.model, X)
+        with naming(X, self.features):
+            return self._labels(self._rows(X))
+
+    def _labels(self, X: np.ndarray) -> np.ndarray:
+        return nearest(self.point_model, X) if self.hard else membership_.labels(self.model, X)
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Membership probabilities ``(n, k)``, averaged over draws."""
-        return membership_.probabilities(self.model, self._rows(X))
+        with naming(X, self.features):
+            return membership_.probabilities(self.model, self._rows(X))
 
     def label_draws(self, X: Any, seed: int = 0) -> xr.Dataset:
         """Clusters of the rows drawn from their posterior: whole partitions, draw by draw.
@@ -110,7 +119,8 @@ class RowAnswers(abc.ABC):
                 f"labels of {len(rows)} rows under {self.model.n_draws} draws take "
                 f"{size / 2**30:.1f} GB: ask for fewer rows at a time"
             )
-        labels = membership_.label_draws(self.model, rows, key_of(seed, "labels"))
+        with naming(X, self.features):
+            labels = membership_.label_draws(self.model, rows, key_of(seed, "labels"))
         index = row_names(X)
         return xr.Dataset(
             {"label": (("chain", "draw", "obs"), labels.reshape(*draws.shape, -1))},
@@ -126,11 +136,13 @@ class RowAnswers(abc.ABC):
 
         In the user's units, or in standard deviations where the fit standardized the columns.
         """
-        return distances(self.point_model, self._rows(X)) * common_scale(self.units)
+        with naming(X, self.features):
+            return distances(self.point_model, self._rows(X)) * common_scale(self.units)
 
     def log_density(self, X: Any) -> np.ndarray:
         """Log mixture density of each row, ``(n,)``, averaged over draws before the logarithm."""
-        return membership_.log_density(self.model, self._rows(X))
+        with naming(X, self.features):
+            return membership_.log_density(self.model, self._rows(X))
 
     def membership(
         self,
@@ -156,14 +168,22 @@ class RowAnswers(abc.ABC):
         -------
         xarray.Dataset
             Dimensions (obs, cluster): `probability`, `lower`, `upper`, `tail_probability`;
-            (obs,): `cluster`, `entropy`, `entropy_overlap`, `entropy_ignorance`, `log_density`,
-            `density_rank`, `margin`, `vote_share`. Columns that need several draws are NaN for a
-            point fit.
+            (obs,): `label`, `outlier`, `entropy`, `entropy_overlap`, `entropy_ignorance`,
+            `log_density`, `density_rank`, `margin`, `vote_share`. What needs several draws is NaN
+            for a point fit.
+
+            `label` is that of `predict`. `outlier` says that the row is unlike any cluster:
+            its tail probability is below .001 for each, which happens to at most one in a
+            thousand members of clusters of these shapes. `margin` is in the user's units, or in
+            standard deviations of the columns where the fit standardized them; its attribute
+            `units` says which. The interval is the middle part of the draws, made wide enough to
+            hold `probability`, their average, where a few draws far from the rest take it out.
 
         Raises
         ------
         ValueError
-            If `level` is not between 0 and 1 or `to` is no cluster.
+            If `level` is not between 0 and 1, `to` is no cluster, or a row lies so far from the
+            data that its squared distance overflows.
         """
         if not isinstance(level, Real) or not 0 < level < 1:
             raise ValueError(f"level={level!r} must lie between 0 and 1, e.g. level=0.9")
@@ -171,12 +191,14 @@ class RowAnswers(abc.ABC):
         if to is not None and not (isinstance(to, Integral) and 0 <= to < k):
             raise ValueError(f"to={to!r} is no cluster: give one of 0 .. {k - 1}")
         index = row_names(X)
-        X = self._rows(X)
-        out = membership_.membership(self.model, X, level, progress)
+        with naming(X, self.features):
+            X = self._rows(X)
+            label = self._labels(X) if self.hard else None
+            out = membership_.membership(self.model, X, level, label, progress)
+            out["margin"] = margins_to(
+                self.point_model, X, out["probability"], out["cluster"], to, hard=self.hard
+            )
         out["density_rank"] = membership_.rank(self.reference, out["log_density"])
-        out["margin"] = margins_to(
-            self.point_model, X, out["probability"], out["cluster"], to, hard=self.hard
-        )
         data = {
             name: (("obs", "cluster") if v.ndim == 2 else ("obs",), v)
             for name, v in out.items()
@@ -186,6 +208,8 @@ class RowAnswers(abc.ABC):
         obs = np.arange(len(X)) if index is None else index
         dataset = xr.Dataset(data, coords={"obs": obs, "cluster": np.arange(k)})
         dataset.attrs["level"] = level
+        common = np.all(self.units.scale == self.units.scale[0])
+        dataset["margin"].attrs["units"] = "data" if common else "column standard deviations"
         return dataset
 
     def scorecard(
@@ -198,12 +222,13 @@ class RowAnswers(abc.ABC):
         data frame
             In the library of `X` if it is a data frame, else pandas; the columns `cluster`,
             `probability`, `lower`, `upper`, `entropy`, `entropy_overlap`, `entropy_ignorance`,
-            `tail_probability`, `log_density`, `density_rank`, `margin`, `vote_share`, and
-            `probability_0` .. for every cluster.
+            `tail_probability`, `outlier`, `log_density`, `density_rank`, `margin`, `vote_share`,
+            and `probability_0` .. for every cluster. `cluster` is that of `predict`.
         """
         return table(self.membership(X, level, to=to, progress=progress), X)
 
     def _rows(self, X: Any) -> np.ndarray:
+        refuse_forked()
         X = as_numpy(X, self.features)
         if X.dtype != np.float32:
             X = X.astype(np.float64, copy=False)

@@ -18,7 +18,7 @@ from bayesclust.posterior import tree as tree_
 from bayesclust.posterior.answers import RowAnswers
 from bayesclust.posterior.lazy import xr
 from bayesclust.posterior.relabel import Alignment, aligned, permute
-from bayesclust.posterior.scorecard import row_names
+from bayesclust.posterior.scorecard import naming, row_names
 from bayesclust.posterior.store import save
 from bayesclust.posterior.together import label_free
 from bayesclust.posterior.tree import Training
@@ -141,7 +141,8 @@ class Clustering(RowAnswers):
             self.draws, self.mixture.family, np.argsort(self.alignment.permutation, axis=-1)
         )
         models = (self.point_model, self._model(raw))
-        return self.relabelled(*aligned(self.point, raw, models, rows, method, by))
+        with naming(X, self.features):
+            return self.relabelled(*aligned(self.point, raw, models, rows, method, by))
 
     def training_rows(self, most: int) -> np.ndarray:
         """At least `most` training rows of positive weight, evenly spaced, or all.
@@ -232,7 +233,8 @@ class Clustering(RowAnswers):
         ValueError
             If no rows are given and none are held.
         """
-        return tree_.log_likelihood(self, *self._given_or_held(X))
+        with naming(X, self.features):
+            return tree_.log_likelihood(self, *self._given_or_held(X))
 
     def loo(self, X: Any = None) -> Any:
         """Leave-one-out cross-validation, `arviz.loo`, a block of rows at a time.
@@ -257,7 +259,8 @@ class Clustering(RowAnswers):
         """
         if self.draws is None:
             raise ValueError("a point fit has no draws to leave rows out of: fit with draws")
-        return loo.loo(self, *self._given_or_held(X))
+        with naming(X, self.features):
+            return loo.loo(self, *self._given_or_held(X))
 
     def _given_or_held(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
         """Rows and their names."""
@@ -288,15 +291,18 @@ class Clustering(RowAnswers):
         return self.tree["posterior"].dataset.std(list(tree_.DRAW), ddof=1)
 
     def summary(self) -> pd.DataFrame:
-        """One line per cluster: weight, centre in the user's units, how sure its members are.
+        """One line per cluster: its size, its centre, how sure its members are.
 
         Returns
         -------
         pandas.DataFrame
-            Columns `weight` (share of the mixture), `size` (training rows of that label, or
-            their weight), `probability` (their mean membership), the centre by feature and, where
-            there are draws, its standard error as ``se(feature)``. Columns that need the training
-            rows are missing where the model was fitted elsewhere and saved without them.
+            Columns `size` (training rows of that label, or their weight), `probability` (their
+            mean membership of the cluster), `weight` (share of the mixture) or, as k-means has no
+            weights, `share` (of the rows); the centre in the user's units as ``mean(feature)``
+            and, where there are draws, its standard error as ``se(feature)``, in the order of
+            `features`. Columns that need the training rows are missing where the model was saved
+            without them. Lines below the printed table say how many training rows are unlike
+            any cluster, see `membership`, and what the priors were.
         """
         return report.summary(self)
 
@@ -327,6 +333,19 @@ class Clustering(RowAnswers):
         """Whether the draws are those of Markov chains."""
         return self.draws is not None and "interrupted" in self.draws.flags
 
+    @property
+    def origin(self) -> str:
+        """Where the parameters come from.
+
+        "point fit", "Markov chains", "variational draws" or "bootstrap refits". The last are laid
+        out along chains, too, so that tools for draws can read them, but are independent fits.
+        """
+        if self.draws is None:
+            return "point fit"
+        if self.sampled:
+            return "Markov chains"
+        return "variational draws" if "prior" in self.settings else "bootstrap refits"
+
     def save(self, path: Any) -> None:
         """Write the clustering to a netCDF file; `bayesclust.load` reads it back.
 
@@ -344,7 +363,8 @@ class Clustering(RowAnswers):
 
     def __repr__(self) -> str:
         c, s = (self.point if self.draws is None else self.draws).shape
-        draws = "point fit" if self.draws is None else f"{c} x {s} draws"
+        count = {"point fit": "", "Markov chains": f"{c} x {s} draws of "}
+        draws = count.get(self.origin, f"{c * s} ") + self.origin
         return f"Clustering({self.kind}, {self.n_clusters} clusters, {draws})"
 
 

@@ -8,10 +8,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
 from bayesclust._typing import Array
 from bayesclust.core.assign import winner
-from bayesclust.core.chunks import chunk_size, map_rows
+from bayesclust.core.chunks import chunk_size, map_rows, refuse_overflow
 from bayesclust.core.linalg import squared_distance
 from bayesclust.core.units import Units
 from bayesclust.posterior.membership import Model
@@ -32,7 +33,7 @@ def distances(model: Model, X: np.ndarray) -> np.ndarray:
 
 
 def nearest(model: Model, X: np.ndarray) -> np.ndarray:
-    """Nearest centre of each row, ``(n,)`` int32."""
+    """Nearest centre of each row, ``(n,)`` int32; the first one where several are."""
     return _map(_nearest, model, X)
 
 
@@ -41,14 +42,24 @@ def _map(call: Any, model: Model, X: np.ndarray) -> np.ndarray:
     with jax.enable_x64(model.dtype == np.float64):
         size = chunk_size(2 * centers.size + X.shape[1])
         bound = functools.partial(call, centers)
-        return map_rows(bound, X.astype(model.dtype, copy=False), model.units, size)
+        found, finite = map_rows(bound, X, model.units, size, dtype=model.dtype)
+    refuse_overflow(finite, X, model.units, model.dtype)
+    return found
+
+
+def _square(centers: Array, x: Array) -> tuple[Array, Array]:
+    """Squared distances ``(k, b)``, and which rows have finite ones ``(b,)``."""
+    square = lax.optimization_barrier(squared_distance(x.T, centers))
+    return square, jnp.all(jnp.isfinite(square), axis=0)
 
 
 @jax.jit
-def _distances(centers: Array, x: Array) -> Array:
-    return jnp.sqrt(squared_distance(x.T, centers)).T
+def _distances(centers: Array, x: Array) -> tuple[Array, Array]:
+    square, finite = _square(centers, x)
+    return jnp.sqrt(square).T, finite
 
 
 @jax.jit
-def _nearest(centers: Array, x: Array) -> Array:
-    return winner(-squared_distance(x.T, centers))[0]
+def _nearest(centers: Array, x: Array) -> tuple[Array, Array]:
+    square, finite = _square(centers, x)
+    return winner(-square)[0], finite

@@ -41,7 +41,7 @@ def loo(clustering: Clustering, X: np.ndarray, obs: np.ndarray) -> Any:
             warnings.filterwarnings("ignore", "Estimated shape parameter")
             found.append(arviz.loo(data, pointwise=True, reff=reff))
     elpd_i = xr.concat([f.elpd_i for f in found], "obs")
-    return dataclasses.replace(
+    whole = dataclasses.replace(
         found[0],
         elpd=float(elpd_i.sum()),
         se=float(np.sqrt(len(X) * np.var(elpd_i.values, ddof=1))),
@@ -52,3 +52,14 @@ def loo(clustering: Clustering, X: np.ndarray, obs: np.ndarray) -> Any:
         pareto_k=xr.concat([f.pareto_k for f in found], "obs"),
         log_weights=None,
     )
+    return _as_refits(whole) if clustering.origin == "bootstrap refits" else whole
+
+
+def _as_refits(data: Any) -> Any:
+    """The same answer, which does not print that refits are posterior samples."""
+
+    class OfRefits(type(data)):
+        def __str__(self) -> str:
+            return super().__str__().replace("posterior samples", "bootstrap refits")
+
+    return OfRefits(**vars(data))

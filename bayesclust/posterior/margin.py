@@ -17,8 +17,9 @@ import numpy as np
 from jax import lax
 
 from bayesclust._typing import Array
+from bayesclust.core.chunks import refuse_overflow
 from bayesclust.mixture import Mixture
-from bayesclust.posterior.distance import common_scale, distances, nearest
+from bayesclust.posterior.distance import common_scale, distances
 from bayesclust.posterior.membership import Model
 
 STEPS = 32
@@ -29,8 +30,8 @@ def margins(
 ) -> np.ndarray:
     """Distance of each row to where another cluster becomes as probable as its own.
 
-    Distances are Euclidean in the units the fit measured in, times their common scale: the user's
-    units, or column standard deviations of standardized data.
+    Distances are Euclidean, in the user's units, or in column standard deviations where the fit
+    standardized the columns.
 
     Parameters
     ----------
@@ -49,17 +50,11 @@ def margins(
     (n,) ndarray
         Infinite where the other cluster is nowhere as probable.
     """
-    pair = np.stack([own, other], axis=1).astype(model.dtype)
-    joined = np.concatenate([X.astype(model.dtype, copy=False), pair], axis=1)
-    d = X.shape[1]
-    units = type(model.units)(
-        np.concatenate([model.units.shift, [0.0, 0.0]]),
-        np.concatenate([model.units.scale, [1.0, 1.0]]),
-    )
-    wide = model._replace(units=units)
     call = _bisector if hard else _nearest
-    k = model.log_weights.shape[1]
-    out = wide.rows(call, joined, numbers_per_row=d + 6 * k * (d + 4))
+    d, k = X.shape[1], model.log_weights.shape[1]
+    pair = own.astype(np.int32), other.astype(np.int32)
+    out = model.rows(call, X, *pair, numbers_per_row=d + 6 * k * (d + 4))
+    refuse_overflow(~np.isnan(out), X, model.units, model.dtype)
     return out * common_scale(model.units)
 
 
@@ -75,28 +70,25 @@ def margins_to(
     p : (n, k) ndarray
         Membership probabilities.
     label : (n,) int ndarray
-        Most probable cluster.
+        Each row's own cluster.
     to : int or None
         The other cluster; None: each row's second nearest, or second most probable.
     """
     n, k = p.shape
     if k == 1:
         return np.full(n, np.inf)
-    own = nearest(model, X) if hard else label
     if to is not None:
-        return margins(model, X, own, np.full(n, to, np.int32), hard=hard)
+        return margins(model, X, label, np.full(n, to), hard=hard)
     rest = -distances(model, X) if hard else p.copy()
-    rest[np.arange(n), own] = -np.inf
-    return margins(model, X, own, rest.argmax(axis=1).astype(np.int32), hard=hard)
-
-
-def _split(x: Array) -> tuple[Array, Array, Array]:
-    return x[:, :-2].T, x[:, -2].astype(jnp.int32), x[:, -1].astype(jnp.int32)
+    rest[np.arange(n), label] = -np.inf
+    return margins(model, X, label, rest.argmax(axis=1), hard=hard)
 
 
 @jax.jit
-def _bisector(mixture: Mixture, params: Any, log_weights: Array, rows: Array) -> Array:
-    x, own, other = _split(rows)
+def _bisector(
+    mixture: Mixture, params: Any, log_weights: Array, rows: Array, own: Array, other: Array
+) -> Array:
+    x = rows.T
     mean = params["mean"][0]
     a, b = mean[own].T, mean[other].T
     apart = jnp.sqrt(jnp.sum(jnp.square(a - b), axis=0))
@@ -106,8 +98,10 @@ def _bisector(mixture: Mixture, params: Any, log_weights: Array, rows: Array) ->
 
 
 @jax.jit
-def _nearest(mixture: Mixture, params: Any, log_weights: Array, rows: Array) -> Array:
-    x0, own, other = _split(rows)
+def _nearest(
+    mixture: Mixture, params: Any, log_weights: Array, rows: Array, own: Array, other: Array
+) -> Array:
+    x0 = rows.T
     params = jax.tree.map(lambda v: v[0], params)
     prepared = mixture.family.prepare(params)
     columns = jnp.arange(x0.shape[1])
@@ -133,7 +127,7 @@ def _nearest(mixture: Mixture, params: Any, log_weights: Array, rows: Array) -> 
     surface = jnp.sqrt(jnp.sum(jnp.square(x - x0), axis=0))
     straight = _along(gap, x0, params["mean"][other].T)
     distance = jnp.where(missed, straight, jnp.minimum(surface, straight))
-    return jnp.where(own == other, 0, jnp.sign(start) * distance)
+    return jnp.where((own == other) | (start == 0), 0, jnp.sign(start) * distance)
 
 
 def _along(gap: Any, x0: Array, target: Array) -> Array:

@@ -41,9 +41,10 @@ def n_best_starts(objectives: Any, *, hard: bool) -> int:
 
 
 class Summary(pd.DataFrame):
-    """A table that prints the priors it was found under below its lines."""
+    """A table that prints below its lines how many rows it does not describe, and the priors."""
 
-    _metadata = ("prior",)
+    _metadata = ("outliers", "prior")
+    outliers: int = 0
     prior: str | None = None
 
     @property
@@ -51,7 +52,11 @@ class Summary(pd.DataFrame):
         return Summary
 
     def __repr__(self) -> str:
-        lines = [super().__repr__()]
+        # Wrapped where it is wide: pandas' own way leaves columns out.
+        lines = [self.to_string(line_width=pd.get_option("display.width"))]
+        if self.outliers:
+            rows = "row is" if self.outliers == 1 else "rows are"
+            lines.append(f"{self.outliers} {rows} unlike any cluster (`outlier` of the scorecard)")
         for part, fields in json.loads(self.prior or "{}").items():
             lines.append(f"prior of {part}: {_spelt(fields)}")
         return "\n".join(lines)
@@ -73,27 +78,37 @@ def summary(clustering: Clustering) -> pd.DataFrame:
     point = groups["point_estimate"].dataset
     if "prior" in clustering.settings:  # a Bayesian fit: posterior means
         point = groups["posterior"].dataset.mean(["chain", "draw"])
-    out = Summary(index=pd.RangeIndex(clustering.n_clusters, name="cluster"))
-    out.prior = clustering.settings.get("prior")
+    columns: list[tuple[str, np.ndarray]] = []
+    outliers = 0
     if "membership" in groups.children:
         member = groups["membership"].dataset
         label = np.asarray(member["label"])
-        best = np.asarray(member["probability"], np.float64).max(axis=1)
+        own = np.asarray(member["probability"], np.float64)[np.arange(len(label)), label]
+        outliers = int(np.sum(member["outlier"])) if "outlier" in member else 0
         weight = groups["observed_data"].get("sample_weight")
         weight = None if weight is None else np.asarray(weight, np.float64)
         size = np.bincount(label, weights=weight, minlength=clustering.n_clusters)
         if weight is not None:
-            best = best * weight
-        total = np.bincount(label, weights=best, minlength=clustering.n_clusters)
-        out["size"] = size
-        out["probability"] = total / np.where(size > 0, size, 1)
-    out["weight"] = np.asarray(point["weights"])
-    for j, feature in enumerate(clustering.features):
-        out[feature] = np.asarray(point["mean"])[:, j]
+            own = own * weight
+        total = np.bincount(label, weights=own, minlength=clustering.n_clusters)
+        columns += [("size", size), ("probability", total / np.where(size > 0, size, 1))]
+        if clustering.hard:
+            columns.append(("share", size / size.sum()))
+    if not clustering.hard:
+        columns.append(("weight", np.asarray(point["weights"])))
+    # In brackets, so that no feature can have the name of a column of ours.
+    center = np.asarray(point["mean"])
+    columns += [(f"mean({f})", center[:, j]) for j, f in enumerate(clustering.features)]
     if clustering.draws is not None:
         error = np.asarray(clustering.standard_errors()["mean"])
-        for j, feature in enumerate(clustering.features):
-            out[f"se({feature})"] = error[:, j]
+        columns += [(f"se({f})", error[:, j]) for j, f in enumerate(clustering.features)]
+    # Side by side: features may have one name.
+    out = Summary(
+        dict(enumerate(value for _, value in columns)),
+        index=pd.RangeIndex(clustering.n_clusters, name="cluster"),
+    )
+    out.columns = pd.Index([name for name, _ in columns])
+    out.outliers, out.prior = outliers, clustering.settings.get("prior")
     return out
 
 

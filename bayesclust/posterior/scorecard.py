@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import narwhals.stable.v2 as nw
 import numpy as np
 import pandas as pd
 
+from bayesclust.core.chunks import Overflow
 from bayesclust.posterior.lazy import xr
 
 COLUMNS = (
@@ -19,6 +22,7 @@ COLUMNS = (
     "entropy_overlap",
     "entropy_ignorance",
     "tail_probability",
+    "outlier",
     "log_density",
     "density_rank",
     "margin",
@@ -86,6 +90,19 @@ def as_numpy(X: Any, features: list[str]) -> np.ndarray:
     if not np.isfinite(X).all():
         raise ValueError("X contains NaN or infinity: drop or impute these rows")
     return X
+
+
+@contextlib.contextmanager
+def naming(X: Any, features: list[str] | None) -> Iterator[None]:
+    """Have an `Overflow` name the row, where the frame's index has names, and the column."""
+    try:
+        yield
+    except Overflow as error:
+        position, column = error.args[:2]
+        index = getattr(X, "index", None)
+        plain = index is None or callable(index) or isinstance(index, pd.RangeIndex)
+        feature = None if features is None else features[column]
+        raise error.named(None if plain else index[position], feature) from None
 
 
 def row_names(X: Any) -> Any:

@@ -66,7 +66,7 @@ def build(
     draws = point if clustering.draws is None else clustering.draws
     found = {
         "/": xr.Dataset(attrs=_attributes(clustering)),
-        "posterior": parameters(family, draws, features),
+        "posterior": parameters(family, draws, features).assign_attrs(draws=clustering.origin),
         "sample_stats": statistics(draws),
         "point_estimate": parameters(family, point, features, point=True),
         "point_stats": statistics(point),
@@ -80,6 +80,11 @@ def build(
             coords={"feature": features},
         ),
     }
+    if clustering.hard:
+        for group in ("posterior", "point_estimate"):
+            found[group]["weights"].attrs["description"] = (
+                "of the mixture whose memberships are those of k-means, no shares of rows"
+            )
     if clustering.alignment is not None:
         found["alignment"] = alignment(*clustering.alignment)
     if training is not None:

@@ -1,5 +1,8 @@
 """Rows in blocks: every row is in exactly one place, everything else weighs nothing."""
 
+import threading
+import time
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,7 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bayesclust.core import rows, threads
-from bayesclust.core.rows import aligned_zeros, block_size, bucket, pack, pack_host, split, unblock
+from bayesclust.core.rows import (
+    aligned_zeros,
+    block_size,
+    bucket,
+    cores,
+    pack,
+    pack_host,
+    split,
+    unblock,
+)
 
 
 @given(st.integers(1, 10**9))
@@ -117,15 +129,57 @@ def test_threads_return_in_order_and_carry_the_precision_switch():
         assert threads.run(calls) == [(i, "float64") for i in range(5)]
 
 
-def test_an_error_in_a_thread_is_raised_once_all_have_ended():
-    ended = []
+def test_an_error_in_a_thread_is_raised_when_no_call_is_running():
+    begun, ended = [], []
+
+    def work(i):
+        begun.append(i)
+        time.sleep(0.05)
+        ended.append(i)
 
     def fail():
         raise OverflowError("here")
 
     with pytest.raises(OverflowError, match="here"):
-        threads.run([lambda: ended.append(0), fail, lambda: ended.append(2)])
-    assert sorted(ended) == [0, 2]
+        threads.run([lambda: work(0), fail, lambda: work(2)])
+    assert 0 in ended and sorted(begun) == sorted(ended)
     with pytest.raises(OverflowError, match="here"):
-        threads.run([fail, lambda: ended.append(1)])
-    assert 1 in ended
+        threads.run([fail, *(lambda i=i: work(i) for i in range(3, 9))])
+    assert sorted(begun) == sorted(ended)
+    seen = len(begun)
+    time.sleep(0.1)
+    assert len(begun) == seen  # nothing begins afterwards
+
+
+def test_calls_may_run_calls_of_their_own():
+    """More of them than there are threads: each would wait for the other's."""
+
+    def outer(i):
+        return threads.run([lambda j=j: (i, j) for j in range(3)])
+
+    found = []
+    count = 2 * cores() + 1
+    caller = threading.Thread(
+        target=lambda: found.extend(threads.run([lambda i=i: outer(i) for i in range(count)])),
+        daemon=True,
+    )
+    caller.start()
+    caller.join(60)
+    assert found == [[(i, j) for j in range(3)] for i in range(count)]
+
+
+def test_nobody_waits_for_the_work_of_another_caller():
+    gate = threading.Event()
+    slow = threading.Thread(
+        target=lambda: threads.run([gate.wait] * (2 * cores() + 1)), daemon=True
+    )
+    slow.start()
+    found = []
+    quick = threading.Thread(
+        target=lambda: found.extend(threads.run([lambda i=i: i for i in range(4)])), daemon=True
+    )
+    quick.start()
+    quick.join(60)
+    gate.set()
+    slow.join(60)
+    assert found == [0, 1, 2, 3]

@@ -115,20 +115,18 @@ def test_kmeans_probabilities_are_in_closed_form(rows: np.ndarray, standardize: 
     scale = rows.std(axis=0) if standardize else np.ones(d)
     gap = (rows[:, None] - km.cluster_centers_) / scale
     square = (gap**2).sum(axis=2)
-    m = np.bincount(km.labels_)
     temperature = (n * d / 2) / square.min(axis=1).sum()
     assert km.temperature_ == pytest.approx(temperature, rel=1e-9)
-    expected = softmax(-temperature * m / (m + 1) * square, axis=1)
+    expected = softmax(-temperature * square, axis=1)
     np.testing.assert_allclose(km.predict_proba(rows), expected, atol=1e-9)
     np.testing.assert_allclose(km.transform(rows), np.sqrt(square), atol=1e-9)
     np.testing.assert_array_equal(km.predict(rows), square.argmin(axis=1))
 
 
-def test_minibatch_probabilities_use_the_sizes_of_the_clusters(rows: np.ndarray) -> None:
+def test_minibatch_probabilities_are_in_closed_form(rows: np.ndarray) -> None:
     km = MiniBatchKMeans(3, random_state=0).fit(rows)
     square = ((rows[:, None] - km.cluster_centers_) ** 2).sum(axis=2)
-    m = np.bincount(km.labels_)
-    expected = softmax(-(60 / square.min(axis=1).sum()) * m / (m + 1) * square, axis=1)
+    expected = softmax(-(60 / square.min(axis=1).sum()) * square, axis=1)
     np.testing.assert_allclose(km.predict_proba(rows), expected, atol=1e-9)
 
 

@@ -88,7 +88,7 @@ def test_data_frames(make: Any, X: np.ndarray, library: str) -> None:
     assert list(model.feature_names_in_) == NAMES
     for group in ("posterior", "constant_data", "observed_data"):
         assert list(model.posterior_[group]["feature"].values) == NAMES
-    assert list(model.summary().columns[-2:]) == NAMES
+    assert list(model.summary().columns[-2:]) == [f"mean({name})" for name in NAMES]
     assert isinstance(model.scorecard(frame), type(frame))
 
 

@@ -86,13 +86,20 @@ def test_summary(model: Any, frame: pd.DataFrame) -> None:
     table = model.summary()
     many = model.clustering_.draws is not None
     errors = ["se(height)", "se(width)"] if many else []
-    assert list(table.columns) == ["size", "probability", "weight", "height", "width", *errors]
+    share = "weight" if isinstance(model, GaussianMixture) else "share"
+    means = ["mean(height)", "mean(width)"]
+    assert list(table.columns) == ["size", "probability", share, *means, *errors]
+    centers = model.means_ if isinstance(model, GaussianMixture) else model.cluster_centers_
+    np.testing.assert_allclose(table[means], centers)
     member = model.membership(frame)
     label = member["label"].values
     np.testing.assert_array_equal(table["size"], np.bincount(label, minlength=3))
-    best = member["probability"].max("cluster").values
-    means = [best[label == j].mean() for j in range(3)]
-    np.testing.assert_allclose(table["probability"], means, atol=1e-12)
+    own = member["probability"].values[np.arange(60), label]
+    np.testing.assert_allclose(
+        table["probability"], [own[label == j].mean() for j in range(3)], atol=1e-12
+    )
+    if share == "share":
+        np.testing.assert_allclose(table["share"], np.bincount(label) / 60)
     assert (table[errors] > 0).all().all()
 
 
@@ -126,4 +133,7 @@ def test_diagnose(models: Any, X: np.ndarray) -> None:
 def test_repr(models: Any) -> None:
     assert repr(models["kmeans"].clustering_) == "Clustering(KMeans, 3 clusters, point fit)"
     drawn = models["mixture-drawn"].clustering_
-    assert repr(drawn) == "Clustering(GaussianMixture, 3 clusters, 4 x 2 draws)"
+    assert repr(drawn) == "Clustering(GaussianMixture, 3 clusters, 8 bootstrap refits)"
+    tree = models["mixture-drawn"].posterior_
+    assert tree["posterior"].attrs["draws"] == "bootstrap refits"
+    assert "chain" not in " ".join(models["mixture-drawn"].diagnose())

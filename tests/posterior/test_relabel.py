@@ -326,6 +326,7 @@ def test_standard_errors(models: Any, name: str) -> None:
     for parameter in ("mean", "weights"):
         flat = draws[parameter].values.reshape(8, *errors[parameter].shape)
         np.testing.assert_allclose(errors[parameter], flat.std(axis=0, ddof=1), rtol=1e-12)
-        assert (errors[parameter] > 0).any()
+        # k-means has no weights that a refit could change.
+        assert (errors[parameter] > 0).any() == (parameter == "mean" or name == "mixture-drawn")
     with pytest.raises(ValueError, match="uncertainty='bootstrap'"):
         models[name.removesuffix("-drawn")].standard_errors()
