@@ -56,18 +56,10 @@ def summary(clustering: Clustering) -> pd.DataFrame:
         point = groups["posterior"].dataset.mean(["chain", "draw"])
     out = Summary(index=pd.RangeIndex(clustering.n_clusters, name="cluster"))
     out.prior = clustering.settings.get("prior")
-    if "membership" in groups.children:
-        member = groups["membership"].dataset
-        label = np.asarray(member["label"])
-        best = np.asarray(member["probability"], np.float64).max(axis=1)
-        weight = groups["observed_data"].get("sample_weight")
-        weight = None if weight is None else np.asarray(weight, np.float64)
-        size = np.bincount(label, weights=weight, minlength=clustering.n_clusters)
-        if weight is not None:
-            best = best * weight
-        total = np.bincount(label, weights=best, minlength=clustering.n_clusters)
-        out["size"] = size
-        out["probability"] = total / np.where(size > 0, size, 1)
+    if "members" in groups.children:
+        members = groups["members"].dataset
+        out["size"] = np.asarray(members["size"])
+        out["probability"] = np.asarray(members["probability"])
     out["weight"] = np.asarray(point["weights"])
     for j, feature in enumerate(clustering.features):
         out[feature] = np.asarray(point["mean"])[:, j]
