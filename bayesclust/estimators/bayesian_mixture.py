@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
+import json
 import warnings
 from numbers import Integral
 from pkgutil import resolve_name
-from typing import Any, ClassVar
+from typing import Any, ClassVar, override
 
 import jax
 import numpy as np
@@ -31,6 +33,7 @@ from bayesclust.families import ConditionalFamily, Prior
 from bayesclust.mixture import Mixture
 from bayesclust.posterior import membership
 from bayesclust.posterior.clustering import Clustering, Training, row_names
+from bayesclust.posterior.priors import is_known, restored
 from bayesclust.posterior.relabel import in_order
 from bayesclust.posterior.report import unreadable
 from bayesclust.weights.base import WeightPrior
@@ -171,7 +174,7 @@ class BayesianMixture(DensityMixin, Clusterer):
             kind=type(self).__name__,
             align=self.align,
             training=Training(rows, weight, row_names(X)),
-            settings={"standardize": int(self.standardize), "prior": described(self.prior_)},
+            settings={**self._settings(), "prior": described(self.prior_)},
         )
         assert self.clustering_.alignment is not None
         for sentence in unreadable(self.clustering_.alignment):
@@ -196,14 +199,46 @@ class BayesianMixture(DensityMixin, Clusterer):
         return Mixture(family, self.n_components, weights)
 
     def _report(self, rows: np.ndarray) -> None:
-        draws, dtype = self.clustering_.draws, rows.dtype
-        assert draws is not None
+        self._report_parameters(rows.dtype)
+        most = max(LABEL_WORK // (len(rows) * self.n_components), 100)
+        self.labels_ = membership.labels(self.clustering_.model.thinned(most), rows)
+
+    def _report_parameters(self, dtype: Any) -> None:
+        draws = self.clustering_.draws
+        if draws is None:
+            raise ValueError("there are no draws")
         spread = "cov" if "cov" in draws.params else "var"
         self.weights_ = np.exp(draws.log_weights).mean(axis=(0, 1)).astype(dtype)
         self.means_ = np.asarray(draws.params["mean"]).mean(axis=(0, 1)).astype(dtype)
         self.covariances_ = np.asarray(draws.params[spread]).mean(axis=(0, 1)).astype(dtype)
-        most = max(LABEL_WORK // (len(rows) * self.n_components), 100)
-        self.labels_ = membership.labels(self.clustering_.model.thinned(most), rows)
+
+    @classmethod
+    @override
+    def _parameters_of(cls, clustering: Clustering) -> dict[str, Any]:
+        return {
+            "n_components": clustering.n_clusters,
+            "family": _names.covariance_of(clustering.mixture.family),
+            "align": "pivot" if clustering.alignment is None else clustering.alignment.method,
+            "standardize": bool(clustering.settings.get("standardize", False)),
+        }
+
+    @override
+    def _adopt(self) -> None:
+        clustering = self.clustering_
+        self._report_parameters(clustering.dtype)
+        if clustering.holds_rows:
+            self.labels_ = clustering.labels
+        family: Any = clustering.mixture.family
+        described = json.loads(clustering.settings["prior"])
+        if not {"components", "weights"} <= described.keys():
+            raise ValueError("prior describes no mixture")
+        if all(is_known(part) for part in described.values()):  # not one of the user's making
+            prior = restored(described["components"], len(clustering.features))
+            weights = restored(described["weights"], clustering.n_clusters)
+            _names.check_prior(prior, self.family)
+            self.prior_ = Mixture(
+                dataclasses.replace(family, prior=prior), clustering.n_clusters, weights
+            )
 
     def fit_predict(self, X: Any, y: Any = None, sample_weight: Any = None) -> np.ndarray:
         """Labels of the training rows, ``(n,)``."""

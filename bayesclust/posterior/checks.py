@@ -51,6 +51,10 @@ def _check_draws(draws: Draws, model: Model, where: str) -> None:
     wrong = model.mixture.family.wrong(model.params)
     if wrong:
         raise ValueError(f"{where}/{wrong}")
+    most = np.sqrt(np.finfo(model.dtype).max)
+    for name, value in model.params.items():
+        if (np.abs(value) > most).any():
+            raise ValueError(f"{where}/{name} is too large for the units of the fit")
 
 
 def _check_alignment(alignment: Alignment) -> None:

@@ -19,7 +19,7 @@ from bayesclust.posterior.answers import RowAnswers
 from bayesclust.posterior.lazy import xr
 from bayesclust.posterior.relabel import Alignment, aligned, permute
 from bayesclust.posterior.scorecard import row_names
-from bayesclust.posterior.store import save
+from bayesclust.posterior.store import MODEL_GROUPS, save
 from bayesclust.posterior.together import label_free
 from bayesclust.posterior.tree import Training
 
@@ -156,6 +156,11 @@ class Clustering(RowAnswers):
             If they are not at hand.
         """
         return self._held().some(most)
+
+    @property
+    def holds_rows(self) -> bool:
+        """Whether the training rows are at hand."""
+        return self._training is not None or "observed_data" in self.tree.children
 
     @property
     def rows(self) -> np.ndarray:
@@ -361,7 +366,9 @@ class Clustering(RowAnswers):
     def __getstate__(self) -> dict[str, Any]:
         # Pickles keep what scoring needs, not the training rows.
         state = {n: v for n, v in self.__dict__.items() if n not in ("model", "point_model")}
-        return {**state, "_reference": self.reference, "_training": None, "_tree": None}
+        groups = {n: g for n, g in self._groups.items() if n in MODEL_GROUPS}
+        without = {"_groups": groups, "_training": None, "_tree": None}
+        return {**state, **without, "_reference": self.reference}
 
     def __repr__(self) -> str:
         c, s = (self.point if self.draws is None else self.draws).shape

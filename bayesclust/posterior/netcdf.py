@@ -47,6 +47,7 @@ class Reader:
     def __init__(self, file: BinaryIO, size: int) -> None:
         import h5py
 
+        self._raw = file
         self._file = h5py.File(file, "r")
         self._size = size
         self._left = LEAST_BUDGET + EXPANSION * size
@@ -80,10 +81,19 @@ class Reader:
         """Bytes that no text can be longer than."""
         return self._size
 
-    @property
-    def text_budget(self) -> int:
-        """Bytes of texts that may be read at once."""
-        return LEAST_BUDGET + EXPANSION * self._size
+    def check_lengths(self, where: str, variable: Any) -> None:
+        """Refuse texts that are longer than the file, before memory is taken for them."""
+        offset, layout = variable.id.get_offset(), self._file.id.get_create_plist()
+        if offset is None or layout.get_sizes() != (8, 8) or layout.get_userblock():
+            raise ValueError(f"{where} holds texts that are not stored in one piece")
+        self._raw.seek(offset)
+        references = np.frombuffer(self._raw.read(len(variable) * TEXT.itemsize), TEXT)
+        if references["length"].sum(dtype=np.float64) > self._size:
+            raise ValueError(f"{where} holds more text than the file is long")
+
+
+TEXT = np.dtype([("length", "<u4"), ("heap", "<u8"), ("index", "<u4")])
+"""A text's place in a heap, as HDF5 stores it in a variable."""
 
 
 class Group:
@@ -155,19 +165,9 @@ class Group:
         if found is None or variable.ndim != 1:
             raise self._unlike(name, variable, "texts")
         self._charge(name, variable)
-        # Declared sizes do not tell how long texts are, and many may be stored as one.
-        size = len(variable)
-        longest = max(found.length or self._reader.text_size, 1)
-        block = max(1, self._reader.text_budget // longest)
-        texts: list[str] = []
-        left = self._reader.text_size
-        for first in range(0, size, block):
-            part = [bytes(v) for v in variable[first : first + block]]
-            left -= sum(map(len, part))
-            if left < 0:
-                raise ValueError(f"{self._where(name)} holds more text than the file is long")
-            texts += [v.decode() for v in part]
-        return texts
+        if found.length is None:
+            self._reader.check_lengths(self._where(name), variable)
+        return [bytes(text).decode() for text in variable[...]]
 
     def names_of_rows(self, name: str, size: int) -> np.ndarray:
         """Names of rows: texts, numbers, times or durations."""

@@ -39,6 +39,13 @@ def is_described(value: Any) -> bool:
     return isinstance(value, (int, float)) and math.isfinite(value)
 
 
+def is_known(value: Any) -> bool:
+    """Whether `restored` knows all the names of a description."""
+    if not isinstance(value, dict):
+        return True
+    return value["name"] in KNOWN and all(is_known(v) for n, v in value.items() if n != "name")
+
+
 def described(value: Any) -> Any:
     """Describe a prior by its name and hyperparameters, as JSON has them."""
     if dataclasses.is_dataclass(value):

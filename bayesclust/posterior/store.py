@@ -18,6 +18,7 @@ from bayesclust.families.base import Family
 from bayesclust.mixture import Mixture
 from bayesclust.posterior import tree as tree_
 from bayesclust.posterior.checks import check
+from bayesclust.posterior.heaps import endless_heap
 from bayesclust.posterior.lazy import xr
 from bayesclust.posterior.netcdf import Group, Reader
 from bayesclust.posterior.priors import is_described, restored_weights
@@ -149,6 +150,8 @@ def load(path: Any) -> Clustering:
         if intact is False:
             raise ValueError(f"{path} is damaged: its bytes are not those that were saved")
         try:
+            if endless_heap(file):
+                raise ValueError("a heap of texts has no end")
             reader = Reader(file, size)
         except Exception as error:  # whatever the HDF5 library makes of foreign bytes
             raise ValueError(f"{path} is no saved model, or is truncated: {error}") from error
@@ -179,6 +182,9 @@ def _rebuild(reader: Reader, attributes: dict[str, Any]) -> Clustering:
     hard, has_draws = (bool(_one_of(attributes, n, (0, 1))) for n in ("hard", "has_draws"))
     if hard and not isinstance(family, families.SphericalGaussian):
         raise ValueError(f"hard clusters have no family {type(family).__name__}")
+    for name, group in (("has_draws", "alignment"), ("has_rows", "observed_data")):
+        if bool(attributes.get(name, group in reader.root)) != (group in reader.root):
+            raise ValueError(f"{name} is {attributes[name]!r}, unlike the group {group}")
     constant = reader.group("constant_data")
     features = constant.texts("feature", (None,))
     k, d = attributes.get("n_clusters"), len(features)
