@@ -281,9 +281,7 @@ def _draws(
     shape = weights.shape[:2]
     named = stats.attributes().get("flags")
     flag_names = FLAGS if named is None else str(named).split()
-    values = {
-        name: stats.numbers(name, shape) for name in sorted(stats.names()) if name not in tree_.DRAW
-    }
+    values = {name: stats.numbers(name, shape) for name in stats.names() if name not in tree_.DRAW}
     flags = {name: value for name, value in values.items() if name in flag_names}
     for name, value in flags.items():
         if not ((value >= 0) & (value <= (k if name == "floored" else 1))).all():
