@@ -183,7 +183,7 @@ def _rebuild(reader: Reader, attributes: dict[str, Any]) -> Clustering:
     if hard and not isinstance(family, families.SphericalGaussian):
         raise ValueError(f"hard clusters have no family {type(family).__name__}")
     for name, group in (("has_draws", "alignment"), ("has_rows", "observed_data")):
-        if bool(attributes.get(name, group in reader.root)) != (group in reader.root):
+        if attributes.get(name, int(group in reader.root)) != int(group in reader.root):
             raise ValueError(f"{name} is {attributes[name]!r}, unlike the group {group}")
     constant = reader.group("constant_data")
     features = constant.texts("feature", (None,))
