@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import abc
 import functools
 import warnings
 from collections.abc import Callable
 from numbers import Integral, Real
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import jax
 import narwhals.stable.v2 as nw
@@ -36,6 +37,7 @@ from bayesclust.estimators import _names
 from bayesclust.mixture import Mixture
 from bayesclust.posterior.clustering import Clustering, Training, row_names
 from bayesclust.posterior.scorecard import naming
+from bayesclust.posterior.store import load
 
 SCALE_RATIO = 10.0
 
@@ -97,7 +99,7 @@ def rows_by_name[F: Callable[..., Any]](answer: F) -> F:
     return cast(F, wrapped)
 
 
-class Clusterer(BaseEstimator):
+class Clusterer(BaseEstimator, abc.ABC):
     """Doors of an estimator: validation in, the answer of its `Clustering` out.
 
     A subclass fits and sets `clustering_`; everything asked of it afterwards is asked of that.
@@ -110,6 +112,11 @@ class Clusterer(BaseEstimator):
         kind = type(self).__name__
         if name.endswith("_") and not name.startswith("_") and "clustering_" not in vars(self):
             raise NotFittedError(f"{kind} has no {name} yet: call fit first")
+        if name == "labels_" and "clustering_" in vars(self):
+            raise AttributeError(
+                f"this {kind} comes from a file without training rows, so it has no labels_: call "
+                "predict(X)"
+            )
         raise AttributeError(f"{kind!r} object has no attribute {name!r}")
 
     # -- in ----------------------------------------------------------------------------------
@@ -178,6 +185,11 @@ class Clusterer(BaseEstimator):
         names = getattr(self, "feature_names_in_", None)
         return [f"x{j}" for j in range(X.shape[1])] if names is None else [str(v) for v in names]
 
+    def _settings(self) -> dict[str, Any]:
+        """What a saved model says of the fit besides its numbers."""
+        named = hasattr(self, "feature_names_in_")
+        return {"standardize": int(self.standardize), "named": int(named)}
+
     # -- the answer ----------------------------------------------------------------------------
 
     def _conclude(
@@ -223,7 +235,7 @@ class Clusterer(BaseEstimator):
             hard=hard,
             kind=type(self).__name__,
             training=Training(X, weight, row_names(original)),
-            settings={"standardize": int(self.standardize)},
+            settings=self._settings(),
         )
 
     @property
@@ -295,10 +307,66 @@ class Clusterer(BaseEstimator):
         check_is_fitted(self, "clustering_")
         return self.clustering_.standard_errors()
 
-    def save(self, path: Any) -> None:
-        """Write the fit to a netCDF file that `bayesclust.load` reads."""
+    def save(self, path: Any, rows: bool = True) -> None:
+        """Write the fit to a netCDF file that `from_file` and `bayesclust.load` read.
+
+        Parameters
+        ----------
+        path : str or path-like
+        rows : bool
+            Write the training rows, too; see `Clustering.save`.
+        """
         check_is_fitted(self, "clustering_")
-        self.clustering_.save(path)
+        self.clustering_.save(path, rows=rows)
+
+    @classmethod
+    def from_file(cls, path: Any) -> Self:
+        """Make a fitted estimator from a file that `save` wrote.
+
+        It answers as the saved one did. Parameters that a file does not hold, those of how the
+        fit was found, have their defaults: a `fit` of it, or of a clone, need not repeat the
+        saved fit. A file without training rows gives no `labels_`.
+
+        Parameters
+        ----------
+        path : str or path-like
+
+        Returns
+        -------
+        estimator
+
+        Raises
+        ------
+        FileNotFoundError, ValueError
+            As for `bayesclust.load`, or if the file holds the fit of another estimator.
+        """
+        clustering = load(path)
+        if clustering.kind != cls.__name__:
+            raise ValueError(
+                f"{path} holds the fit of a {clustering.kind!r}, not of {cls.__name__}: call its "
+                "from_file, or bayesclust.load"
+            )
+        features = clustering.features
+        numbered = features == [f"x{j}" for j in range(len(features))]
+        try:
+            estimator = cls(**cls._parameters_of(clustering))
+            estimator.clustering_ = clustering
+            estimator.n_features_in_ = len(features)
+            if clustering.settings.get("named", not numbered):
+                estimator.feature_names_in_ = np.array(features, dtype=object)
+            estimator._adopt()
+        except (KeyError, IndexError, ValueError) as error:
+            raise ValueError(f"{path} is incomplete: {error}") from error
+        return estimator
+
+    @classmethod
+    @abc.abstractmethod
+    def _parameters_of(cls, clustering: Clustering) -> dict[str, Any]:
+        """Parameters that a clustering tells."""
+
+    @abc.abstractmethod
+    def _adopt(self) -> None:
+        """Set the fit's attributes from `clustering_`."""
 
 
 def native(X: Any) -> Any:

@@ -78,7 +78,19 @@ ENGINES: dict[str, str] = {
 }
 """Where they are: each is loaded when it is first asked for."""
 
+
+def covariance_of(family: Any) -> str:
+    """Name of a family's covariances."""
+    return next(name for name, kind in COVARIANCES.items() if type(family) is kind)
+
+
 ALIGNMENTS: dict[str, Any] = METHODS
+
+
+def check_prior(prior: Any, covariance: str) -> None:
+    """Refuse a prior that is none of a family's; a ValueError."""
+    if type(prior) not in {type(group[covariance]) for group in PRIORS.values()}:
+        raise ValueError(f"{type(prior).__name__} is no prior of {covariance} covariances")
 
 
 def look_up(table: dict[str, Any], name: Any, parameter: str) -> Any:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
+import json
 import warnings
 from pkgutil import resolve_name
-from typing import Any, ClassVar
+from typing import Any, ClassVar, override
 
 import jax
 import numpy as np
@@ -32,6 +34,7 @@ from bayesclust.estimators._base import (
 from bayesclust.families import ConditionalFamily, Prior
 from bayesclust.mixture import Mixture
 from bayesclust.posterior.clustering import Clustering, Training, row_names
+from bayesclust.posterior.priors import is_known, restored
 from bayesclust.posterior.relabel import in_order
 from bayesclust.posterior.report import unreadable
 from bayesclust.weights.base import WeightPrior
@@ -169,12 +172,12 @@ class BayesianMixture(DensityMixin, Clusterer):
             kind=type(self).__name__,
             align=self.align,
             training=Training(rows, weight, row_names(X)),
-            settings={"standardize": int(self.standardize), "prior": described(self.prior_)},
+            settings={**self._settings(), "prior": described(self.prior_)},
         )
         assert self.clustering_.alignment is not None
         for sentence in unreadable(self.clustering_.alignment):
             warnings.warn(sentence, UserWarning, skip_file_prefixes=(PACKAGE,))
-        self._report(rows)
+        self._report(rows.dtype)
         return self
 
     def _mixture(self) -> Mixture:
@@ -193,9 +196,10 @@ class BayesianMixture(DensityMixin, Clusterer):
             weights = _names.look_up(_names.WEIGHTS, weights, "weights")
         return Mixture(family, self.n_components, weights)
 
-    def _report(self, rows: np.ndarray) -> None:
-        draws, dtype = self.clustering_.draws, rows.dtype
-        assert draws is not None
+    def _report(self, dtype: Any) -> None:
+        draws = self.clustering_.draws
+        if draws is None:
+            raise ValueError("there are no draws")
         spread = "cov" if "cov" in draws.params else "var"
         self.weights_ = np.exp(draws.log_weights).mean(axis=(0, 1)).astype(dtype)
         self.means_ = np.asarray(draws.params["mean"]).mean(axis=(0, 1)).astype(dtype)
@@ -206,12 +210,39 @@ class BayesianMixture(DensityMixin, Clusterer):
     def labels_(self) -> np.ndarray:
         """Most probable cluster of each training row, ``(n,)``, found when first read."""
         check_is_fitted(self, "clustering_")
+        if not self.clustering_.holds_rows:
+            raise AttributeError("labels_")
         return self.clustering_.predict(self.clustering_.rows)
 
     def __getstate__(self) -> Any:
-        if "clustering_" in vars(self):
-            _ = self.labels_  # a pickle leaves the rows behind
+        hasattr(self, "labels_")  # finds them: a pickle leaves the rows behind
         return super().__getstate__()
+
+    @classmethod
+    @override
+    def _parameters_of(cls, clustering: Clustering) -> dict[str, Any]:
+        return {
+            "n_components": clustering.n_clusters,
+            "family": _names.covariance_of(clustering.mixture.family),
+            "align": "pivot" if clustering.alignment is None else clustering.alignment.method,
+            "standardize": bool(clustering.settings.get("standardize", False)),
+        }
+
+    @override
+    def _adopt(self) -> None:
+        clustering = self.clustering_
+        self._report(clustering.dtype)
+        family: Any = clustering.mixture.family
+        described = json.loads(clustering.settings["prior"])
+        if not {"components", "weights"} <= described.keys():
+            raise ValueError("prior describes no mixture")
+        if all(is_known(part) for part in described.values()):  # not one of the user's making
+            prior = restored(described["components"], len(clustering.features))
+            weights = restored(described["weights"], clustering.n_clusters)
+            _names.check_prior(prior, self.family)
+            self.prior_ = Mixture(
+                dataclasses.replace(family, prior=prior), clustering.n_clusters, weights
+            )
 
     def fit_predict(self, X: Any, y: Any = None, sample_weight: Any = None) -> np.ndarray:
         """Labels of the training rows, ``(n,)``."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from typing import Any, ClassVar
+from typing import Any, ClassVar, override
 
 import jax
 import numpy as np
@@ -28,6 +28,7 @@ from bayesclust.estimators._base import (
 )
 from bayesclust.mixture import Mixture
 from bayesclust.posterior import membership
+from bayesclust.posterior.clustering import Clustering
 from bayesclust.posterior.relabel import in_order
 from bayesclust.posterior.report import n_best_starts
 from bayesclust.weights.dirichlet import Dirichlet
@@ -245,11 +246,12 @@ class GaussianMixture(DensityMixin, Clusterer):
     def labels_(self) -> np.ndarray:
         """Most probable component of each training row, ``(n,)``, found when first read."""
         check_is_fitted(self, "clustering_")
+        if not self.clustering_.holds_rows:
+            raise AttributeError("labels_")
         return self.clustering_.predict(self.clustering_.rows)
 
     def __getstate__(self) -> Any:
-        if "clustering_" in vars(self):
-            _ = self.labels_  # a pickle leaves the rows behind
+        hasattr(self, "labels_")  # finds them: a pickle leaves the rows behind
         return super().__getstate__()
 
     def _starts(self) -> list[Start]:
@@ -261,6 +263,27 @@ class GaussianMixture(DensityMixin, Clusterer):
                 f"n_init={self.n_init}: name at least one, and raise n_init so that each is used"
             )
         return [_names.look_up(_names.STARTS, name, "init_params") for name in names]
+
+    @classmethod
+    @override
+    def _parameters_of(cls, clustering: Clustering) -> dict[str, Any]:
+        parameters: dict[str, Any] = {
+            "n_components": clustering.n_clusters,
+            "covariance_type": _names.covariance_of(clustering.mixture.family),
+            "standardize": bool(clustering.settings.get("standardize", False)),
+        }
+        weights = clustering.mixture.weights
+        if isinstance(weights, Dirichlet) and np.ndim(weights.concentration) == 0:
+            parameters["weight_concentration"] = float(weights.concentration)
+        if clustering.draws is not None:
+            parameters["uncertainty"] = "bootstrap"
+            parameters["num_draws"] = int(np.prod(clustering.draws.shape))
+        return parameters
+
+    @override
+    def _adopt(self) -> None:
+        clustering = self.clustering_
+        self._report(clustering.point, np.empty((0, 0), clustering.dtype), None)
 
     def _given(self, k: int, d: int, family: Any) -> tuple[dict[str, Any], Any]:
         """Parameters given by the user or by the last fit, in the user's units."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, override
 
 import numpy as np
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin
@@ -23,6 +23,7 @@ from bayesclust.estimators._base import (
 )
 from bayesclust.families.spherical import SphericalGaussian
 from bayesclust.mixture import Mixture
+from bayesclust.posterior.clustering import Clustering
 from bayesclust.posterior.report import n_best_starts
 
 CHEAP = 2_000_000
@@ -216,6 +217,31 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Cl
         self._conclude(key, engine, mixture, point, rows, X, weight, units, hard=True)
         # By the function that `predict` uses: the fit's own may round a tie another way.
         self.labels_ = self.clustering_.predict(rows)
+
+    @classmethod
+    @override
+    def _parameters_of(cls, clustering: Clustering) -> dict[str, Any]:
+        parameters: dict[str, Any] = {
+            "n_clusters": clustering.n_clusters,
+            "standardize": bool(clustering.settings.get("standardize", False)),
+        }
+        if clustering.draws is not None:
+            chains, size = clustering.draws.shape
+            sampled = clustering.sampled
+            parameters["uncertainty"] = "gibbs" if sampled else "bootstrap"
+            parameters["num_draws"] = size if sampled else chains * size
+        return parameters
+
+    @override
+    def _adopt(self) -> None:
+        clustering, point = self.clustering_, self.clustering_.point
+        self.cluster_centers_ = np.asarray(point.params["mean"][0, 0]).astype(clustering.dtype)
+        self.inertia_ = float(point.stats["inertia"][0, 0])
+        self.n_iter_ = int(point.stats["n_steps"][0, 0])
+        self.objectives_ = np.asarray(point.flags["objectives"])
+        self.temperature_ = float(point.stats["temperature"][0, 0])
+        if clustering.holds_rows:
+            self.labels_ = clustering.predict(clustering.rows)
 
     def fit_predict(self, X: Any, y: Any = None, sample_weight: Any = None) -> np.ndarray:
         """Labels of the training rows, ``(n,)``."""

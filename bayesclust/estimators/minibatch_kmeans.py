@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, override
 
 import jax
 import jax.numpy as jnp
@@ -127,6 +127,11 @@ class MiniBatchKMeans(KMeans):
         """
         self._validate_params()
         first = not hasattr(self, "_state")
+        if first and hasattr(self, "clustering_"):
+            raise ValueError(
+                "a model from a file takes no further batches, since the file does not hold how "
+                "many rows each centre has served: fit a new one"
+            )
         rows = self._validate(X, reset=first)
         weight = self._weights(sample_weight, rows)
         key_seeds, key_draws = self._keys("fit", "draws")
@@ -145,6 +150,12 @@ class MiniBatchKMeans(KMeans):
             state = step(state, batch, self.reassignment_ratio, direct=_small(batch, state))
         self._finish(state, rows, X, weight, units, key_draws, streams=True)
         return self
+
+    @override
+    def _adopt(self) -> None:
+        super()._adopt()
+        self.n_steps_ = self.n_iter_
+        del self.n_iter_  # passes over the data, which a file does not tell
 
     def _begin(self, key: Any, rows: np.ndarray, weight: Any, units: Units) -> MiniBatchState:
         init = given_or(_names.SEEDINGS, self.init, self.n_clusters, rows)

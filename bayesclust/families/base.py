@@ -5,6 +5,8 @@ from __future__ import annotations
 import abc
 from typing import Any, ClassVar, Self
 
+import numpy as np
+
 from bayesclust._typing import Array, Key, Params
 from bayesclust.core.rows import Rows
 
@@ -111,6 +113,24 @@ class Family(abc.ABC):
     @abc.abstractmethod
     def cancellation(self, params: Params) -> Array:
         """How many times the rounding error of a row grows in `score` and `stats`, scalar."""
+
+    def wrong(self, params: Params) -> str:
+        """Say which parameters no component can have, for values that come from a file.
+
+        Parameters
+        ----------
+        params : dict of ndarrays
+            Maybe behind axes of draws.
+
+        Returns
+        -------
+        str
+            The parameter's name and what it must be; empty if nothing is wrong.
+        """
+        for name, value in params.items():
+            if not np.isfinite(value).all():
+                return f"{name} holds NaN or infinity"
+        return ""
 
     def log_prob(self, params: Params, X: Array) -> Array:
         """Log density of each row under each component.

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Self, override
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from bayesclust._typing import Array, Key, Params
 from bayesclust.core.linalg import cholesky, inverse_lower, matmul
@@ -107,6 +108,17 @@ class GaussianFamily(ConjugateFamily):
         return self.prior.log_prob(params["mean"], params[self._name], state or {})
 
     @override
+    def wrong(self, params: Params) -> str:
+        name, spread = self._name, np.asarray(params[self._name])
+        matrices = name == "cov"
+        variance = np.diagonal(spread, axis1=-2, axis2=-1) if matrices else spread
+        if not (variance > 0).all():
+            return f"{name} must be {'positive definite' if matrices else 'positive'}"
+        if matrices and not positive_definite(spread.astype(np.float64)):
+            return f"{name} must be symmetric and positive definite"
+        return super().wrong(params)
+
+    @override
     def begin(self) -> State:
         return self._proper.begin()
 
@@ -170,6 +182,28 @@ class GaussianFamily(ConjugateFamily):
     @override
     def blend(self, hyper: ConjugatePrior, other: ConjugatePrior, rate: Array) -> ConjugatePrior:
         return hyper.blend(other, rate)
+
+
+def positive_definite(matrices: np.ndarray) -> bool:
+    """Whether all of these ``(.., d, d)`` are, of positive diagonal and symmetric but for rounding.
+
+    Looked at as correlations, so that columns of any magnitude may stand side by side.
+    """
+    sd = np.sqrt(np.diagonal(matrices, axis1=-2, axis2=-1))
+    with np.errstate(over="ignore", invalid="ignore"):
+        correlation = matrices / sd[..., :, None] / sd[..., None, :]
+    asymmetry = np.abs(correlation - np.swapaxes(correlation, -1, -2))
+    if not (asymmetry <= ASYMMETRY).all():  # NaN is not
+        return False
+    try:
+        np.linalg.cholesky(correlation)
+    except np.linalg.LinAlgError:
+        return False
+    return True
+
+
+ASYMMETRY = 1e-3
+"""What products of float32 matrices may leave, as a correlation."""
 
 
 def chi2_tail(score: Array, peak: Array, d: int) -> Array:

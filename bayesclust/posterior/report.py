@@ -80,18 +80,11 @@ def summary(clustering: Clustering) -> pd.DataFrame:
         point = groups["posterior"].dataset.mean(["chain", "draw"])
     columns: list[tuple[str, np.ndarray]] = []
     outliers = 0
-    if "membership" in groups.children:
-        member = groups["membership"].dataset
-        label = np.asarray(member["label"])
-        own = np.asarray(member["probability"], np.float64)[np.arange(len(label)), label]
-        outliers = int(np.sum(member["outlier"])) if "outlier" in member else 0
-        weight = groups["observed_data"].get("sample_weight")
-        weight = None if weight is None else np.asarray(weight, np.float64)
-        size = np.bincount(label, weights=weight, minlength=clustering.n_clusters)
-        if weight is not None:
-            own = own * weight
-        total = np.bincount(label, weights=own, minlength=clustering.n_clusters)
-        columns += [("size", size), ("probability", total / np.where(size > 0, size, 1))]
+    if "members" in groups.children:
+        members = groups["members"].dataset
+        size = np.asarray(members["size"])
+        outliers = int(np.sum(members["outliers"]))
+        columns += [("size", size), ("probability", np.asarray(members["probability"]))]
         if clustering.hard:
             columns.append(("share", size / size.sum()))
     if not clustering.hard:

@@ -11,6 +11,7 @@ from bayesclust.draws import Draws
 from bayesclust.families.base import Family
 from bayesclust.posterior import membership
 from bayesclust.posterior.lazy import xr
+from bayesclust.posterior.priors import described_weights
 
 if TYPE_CHECKING:
     from bayesclust.posterior.clustering import Clustering
@@ -96,8 +97,45 @@ def log_likelihood(clustering: Clustering, X: np.ndarray, obs: Any) -> xr.Datase
     """Log density of each row under each draw; see `Clustering.log_likelihood`."""
     draws = clustering.point if clustering.draws is None else clustering.draws
     value = membership.log_likelihood(clustering.model, X).reshape(*draws.shape, -1)
-    dataset = xr.Dataset({"x": ((*DRAW, "obs"), value)}, coords={"obs": obs})
-    return _stamped(dataset)
+    return log_likelihood_of(value, obs)
+
+
+def log_likelihood_of(value: np.ndarray, obs: Any) -> xr.Dataset:
+    """Put log densities ``(c, s, n)`` of named rows into a group."""
+    return _stamped(xr.Dataset({"x": ((*DRAW, "obs"), value)}, coords={"obs": obs}))
+
+
+def members(membership: xr.Dataset, sample_weight: Any) -> xr.Dataset:
+    """Count the rows of each cluster and average how probable their membership is.
+
+    Parameters
+    ----------
+    membership : xarray.Dataset
+        Of the training rows.
+    sample_weight : (n,) array or None
+
+    Returns
+    -------
+    xarray.Dataset
+        By cluster: `size`, the number of rows or their weight; `probability`; `outliers`, the
+        number of rows that are unlike any cluster.
+    """
+    k, label = membership.sizes["cluster"], np.asarray(membership["label"])
+    own = np.asarray(membership["probability"], np.float64)[np.arange(len(label)), label]
+    weight = None if sample_weight is None else np.asarray(sample_weight, np.float64)
+    size = np.bincount(label, weights=weight, minlength=k)
+    total = np.bincount(label, weights=own if weight is None else own * weight, minlength=k)
+    outliers = np.zeros(k, int)
+    if "outlier" in membership:  # older files do not tell
+        outliers = np.bincount(label[np.asarray(membership["outlier"], bool)], minlength=k)
+    return members_of(size, total / np.where(size > 0, size, 1), outliers)
+
+
+def members_of(size: np.ndarray, probability: np.ndarray, outliers: np.ndarray) -> xr.Dataset:
+    """Put sizes of clusters ``(k,)``, how sure their rows are and how many outliers, in a group."""
+    found = {"size": size, "probability": probability, "outliers": outliers}
+    data = {name: ("cluster", value) for name, value in found.items()}
+    return xr.Dataset(data, coords={"cluster": np.arange(len(size))})
 
 
 def training(tree: xr.DataTree) -> Training | None:
@@ -118,6 +156,7 @@ def _attributes(clustering: Clustering) -> dict[str, Any]:
         "dtype": clustering.dtype.name,
         "hard": int(clustering.hard),
         "has_draws": int(clustering.draws is not None),
+        **described_weights(clustering.mixture.weights),
         **clustering.settings,
     }
 
@@ -133,6 +172,7 @@ def _row_groups(clustering: Clustering, training: Training) -> dict[str, xr.Data
     }
     if weight is not None:
         groups["observed_data"]["sample_weight"] = (("obs",), np.asarray(weight))
+    groups["members"] = members(groups["membership"], weight)
     if clustering.model.n_draws * len(X) <= LOG_LIKELIHOOD_SIZE:
         groups["log_likelihood"] = log_likelihood(clustering, X, obs)
     return groups
@@ -170,7 +210,9 @@ def statistics(draws: Draws) -> xr.Dataset:
         n: v.astype(np.int8) if v.dtype == bool and n != "diverging" else v
         for n, v in flags.items()
     }
-    return _stamped(xr.Dataset({n: (DRAW, np.asarray(v)) for n, v in values.items()}))
+    dataset = _stamped(xr.Dataset({n: (DRAW, np.asarray(v)) for n, v in values.items()}))
+    dataset.attrs["flags"] = " ".join(sorted(flags))
+    return dataset
 
 
 def optimization(draws: Draws) -> xr.Dataset:

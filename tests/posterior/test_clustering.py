@@ -22,6 +22,7 @@ ALWAYS = {
     "optimization",
     "constant_data",
     "membership",
+    "members",
     "observed_data",
     "log_likelihood",
 }
