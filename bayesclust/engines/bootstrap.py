@@ -24,7 +24,7 @@ from bayesclust.core.gamma import gamma
 from bayesclust.core.loop import restarts
 from bayesclust.core.random import uniform
 from bayesclust.core.rows import Rows, cores
-from bayesclust.core.units import Units
+from bayesclust.core.units import Units, read_rows
 from bayesclust.draws import Draws
 from bayesclust.engines.base import Engine, Fitted, PointEngine, Problem, outward, pose
 from bayesclust.engines.em import numbers_per_row
@@ -79,7 +79,7 @@ class Bootstrap(Engine):
             Called as ``progress(done, num_draws)``.
         """
         key_point, key_draws = jax.random.split(key)
-        X = np.asarray(X)
+        X, sample_weight = read_rows(X, sample_weight, units)
         if not isinstance(start, Draws):
             start = self.base.run(
                 key_point, mixture, X, sample_weight=sample_weight, start=start, units=units

@@ -23,7 +23,7 @@ from bayesclust.core import rows as rows_
 from bayesclust.core.loop import Algorithm, entry, iterate, record, restarts, run
 from bayesclust.core.rows import Rows, bucket
 from bayesclust.core.sweep import sweep
-from bayesclust.core.units import Units
+from bayesclust.core.units import Units, read_rows
 from bayesclust.draws import Draws
 from bayesclust.engines.base import (
     Fitted,
@@ -164,7 +164,7 @@ class EM(PointEngine):
         start = KMeansStart() if start is None else start
         if traced(key, mixture, X, sample_weight, start):
             return self._run(key, mixture, X, sample_weight, start, units)
-        X = np.asarray(X)
+        X, sample_weight = read_rows(X, sample_weight, units)
         with jax.enable_x64(X.dtype == np.float64):
             draws = self._run(key, mixture, X, sample_weight, start, units)
         if X.dtype == np.float32 and bool(draws.flags["imprecise"].any()):

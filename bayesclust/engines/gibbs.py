@@ -25,7 +25,7 @@ from bayesclust.core import rows as rows_
 from bayesclust.core.random import random_order, uniform
 from bayesclust.core.rows import Rows
 from bayesclust.core.sweep import sweep
-from bayesclust.core.units import Units
+from bayesclust.core.units import Units, read_rows
 from bayesclust.draws import Draws
 from bayesclust.engines import chains
 from bayesclust.engines.base import Engine, Problem, check, constants_of, pose
@@ -214,7 +214,7 @@ class Gibbs(Engine):
             the run short and the draws so far are returned.
         """
         check(self, mixture)
-        X = np.asarray(X)
+        X, sample_weight = read_rows(X, sample_weight, units)
         with jax.enable_x64(X.dtype == np.float64):
             problem = pose(X, sample_weight, units, numbers_per_row(mixture.k, X.shape[1]))
             model = informed(mixture, problem)

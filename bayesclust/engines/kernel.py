@@ -12,15 +12,19 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from numpyro.infer.mcmc import MCMCKernel
-from numpyro.util import is_prng_key
 
+# This first: it loads a numpyro that ArviZ left lazy as a whole, see `engines.program`.
+from numpyro import util
+from numpyro.infer.mcmc import MCMCKernel
+
+from bayesclust._pytree import traced
 from bayesclust._typing import Array
 from bayesclust.core.rows import Rows, block_size, pack
 from bayesclust.engines import gibbs
 from bayesclust.engines.em import numbers_per_row
 from bayesclust.engines.starts import SeededStart, Start
 from bayesclust.mixture import Mixture
+from bayesclust.table import read
 
 
 class KernelState(NamedTuple):
@@ -91,7 +95,7 @@ class GibbsKernel(MCMCKernel):
             nowhere = jnp.asarray(-jnp.inf, rows.dtype)
             return KernelState(z, nowhere, nowhere, state.step, state.key)
 
-        if is_prng_key(rng_key):
+        if util.is_prng_key(rng_key):
             return jax.jit(one)(rng_key, init_params)
         axes = (0, None if init_params is None else 0)
         return jax.jit(jax.vmap(one, in_axes=axes))(rng_key, init_params)
@@ -115,10 +119,10 @@ class GibbsKernel(MCMCKernel):
                 after.key,
             )
 
-        return one(state) if is_prng_key(state.rng_key) else jax.vmap(one)(state)
+        return one(state) if util.is_prng_key(state.rng_key) else jax.vmap(one)(state)
 
     def _rows(self, X: Any, sample_weight: Any = None) -> Rows:
-        X = jnp.asarray(X)
+        X = jnp.asarray(X if traced(X) else read(X).values)
         n, d = X.shape
         block = block_size(n, numbers_per_row(self.mixture.k, d), X.dtype)
         return pack(X, sample_weight, block=block)

@@ -9,16 +9,12 @@ from pathlib import Path
 from typing import Any, cast
 
 import jax
-import narwhals.stable.v2 as nw
 import numpy as np
+import pandas as pd
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import (
-    _check_sample_weight,
-    check_is_fitted,
-    validate_data,
-)
+from sklearn.utils.validation import check_is_fitted, validate_data
 
 from bayesclust.core.random import key_of
 from bayesclust.core.rows import release
@@ -29,7 +25,8 @@ from bayesclust.engines.bootstrap import Bootstrap
 from bayesclust.engines.em import AFFORDABLE_LOSS
 from bayesclust.estimators import _names
 from bayesclust.mixture import Mixture
-from bayesclust.posterior.clustering import Clustering, Training, row_names
+from bayesclust.posterior.clustering import Clustering, Training
+from bayesclust.table import Table, read, read_weight, row_names
 
 SCALE_RATIO = 10.0
 
@@ -74,28 +71,24 @@ class Clusterer(BaseEstimator):
     # -- in ----------------------------------------------------------------------------------
 
     def _validate(self, X: Any, *, reset: bool, minimum: int = 1) -> np.ndarray:
-        """Rows as a float32 or float64 array, names checked against those of the fit."""
-        X = native(X)
-        return validate_data(
-            self,
-            X,
-            reset=reset,
-            dtype=[np.float64, np.float32],
-            accept_sparse=False,
-            ensure_min_samples=minimum,
-        )
+        """Rows to fit, names checked against those of an earlier fit unless `reset`.
+
+        They are float32 or float64, read-only, and in memory that no caller writes to: answers
+        after the fit read them again, so a fit keeps one copy of its rows.
+        """
+        return self._read(X, reset=reset, minimum=minimum).kept()
+
+    def _read(self, X: Any, *, reset: bool, minimum: int = 1) -> Table:
+        """Rows with their names, of columns as scikit-learn counts them."""
+        table = read(X, minimum=minimum)
+        named: Any = table.values
+        if table.columns is not None:
+            named = pd.DataFrame(columns=pd.Index(table.columns, tupleize_cols=False))
+        validate_data(self, named, reset=reset, skip_check_array=True)
+        return table
 
     def _weights(self, sample_weight: Any, X: np.ndarray) -> np.ndarray | None:
-        if sample_weight is None:
-            return None
-        if not np.any(np.asarray(sample_weight)):
-            raise ValueError("sample_weight is zero for every row: give some row a positive weight")
-        weight = _check_sample_weight(sample_weight, X, dtype=X.dtype)
-        if (weight < 0).any():
-            raise ValueError(
-                "sample_weight holds negative values: weights count rows, so drop or clip them"
-            )
-        return weight
+        return None if sample_weight is None else read_weight(sample_weight, len(X), X.dtype)
 
     def _units(self, X: np.ndarray, weight: np.ndarray | None) -> Units:
         """Units of the fit, with a warning where the columns' own are too unlike."""
@@ -186,9 +179,9 @@ class Clusterer(BaseEstimator):
         check_is_fitted(self, "clustering_")
         return self.clustering_.tree
 
-    def _ask(self, X: Any) -> np.ndarray:
+    def _ask(self, X: Any) -> Table:
         check_is_fitted(self, "clustering_")
-        return self._validate(X, reset=False)
+        return self._read(X, reset=False)
 
     def predict(self, X: Any) -> np.ndarray:
         """Cluster of each row.
@@ -215,15 +208,12 @@ class Clusterer(BaseEstimator):
         (n, k) ndarray
             Rows sum to one.
         """
-        X = self._ask(X)
-        return self.clustering_.predict_proba(X).astype(X.dtype, copy=False)
+        rows = self._ask(X)
+        return self.clustering_.predict_proba(rows).astype(rows.dtype, copy=False)
 
     def membership(self, X: Any, level: float = 0.9, *, to: int | None = None) -> Any:
         """How probable and how close each row is to each cluster; see `Clustering.membership`."""
-        rows = self._ask(X)
-        answer = self.clustering_.membership(rows, level, to=to)
-        index = row_names(X)
-        return answer if index is None else answer.assign_coords(obs=index)
+        return self.clustering_.membership(self._ask(X), level, to=to)
 
     def scorecard(self, X: Any, level: float = 0.9, *, to: int | None = None) -> Any:
         """`membership` as a flat table in the caller's library; see `Clustering.scorecard`."""
@@ -250,16 +240,6 @@ class Clusterer(BaseEstimator):
         """Write the fit to a netCDF file that `bayesclust.load` reads."""
         check_is_fitted(self, "clustering_")
         self.clustering_.save(path)
-
-
-def native(X: Any) -> Any:
-    """Data frames that scikit-learn does not know, as pandas."""
-    if hasattr(X, "__array__") and not hasattr(X, "columns"):
-        return np.asarray(X) if isinstance(X, jax.Array) else X
-    frame = nw.from_native(X, eager_only=True, pass_through=True)
-    if isinstance(frame, nw.DataFrame) and frame.implementation.is_pyarrow():
-        return frame.to_pandas()
-    return X
 
 
 def _too_fine(mixture: Mixture, point: Draws, units: Units, *, hard: bool) -> bool:

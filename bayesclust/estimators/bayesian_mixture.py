@@ -30,9 +30,10 @@ from bayesclust.estimators._base import (
 from bayesclust.families import ConditionalFamily, Prior
 from bayesclust.mixture import Mixture
 from bayesclust.posterior import membership
-from bayesclust.posterior.clustering import Clustering, Training, row_names
+from bayesclust.posterior.clustering import Clustering, Training
 from bayesclust.posterior.relabel import in_order
 from bayesclust.posterior.report import unreadable
+from bayesclust.table import row_names
 from bayesclust.weights.base import WeightPrior
 
 LABEL_WORK = 1 << 31
@@ -211,14 +212,15 @@ class BayesianMixture(DensityMixin, Clusterer):
 
     def score_samples(self, X: Any) -> np.ndarray:
         """Log posterior predictive density of each row, ``(n,)``, in the units of `X`."""
-        X = self._ask(X)
-        return self.clustering_.log_density(X).astype(X.dtype, copy=False)
+        rows = self._ask(X)
+        return self.clustering_.log_density(rows).astype(rows.dtype, copy=False)
 
     def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
         """Mean log posterior predictive density of the rows."""
-        X = self._ask(X)
-        weight = self._weights(sample_weight, X)
-        return float(np.average(self.score_samples(X).astype(np.float64), weights=weight))
+        rows = self._ask(X)
+        weight = self._weights(sample_weight, rows.values)
+        density = self.clustering_.log_density(rows).astype(np.float64)
+        return float(np.average(density, weights=weight))
 
     def diagnostics(self) -> Any:
         """How well the chains have mixed, see `Clustering.diagnostics`."""

@@ -22,6 +22,7 @@ from bayesclust.estimators._base import Clusterer, warn_short, warn_unconverged,
 from bayesclust.mixture import Mixture
 from bayesclust.posterior import membership
 from bayesclust.posterior.relabel import in_order
+from bayesclust.table import read_numbers
 from bayesclust.weights.dirichlet import Dirichlet
 
 
@@ -270,22 +271,22 @@ class GaussianMixture(DensityMixin, Clusterer):
 
     def score_samples(self, X: Any) -> np.ndarray:
         """Log density of each row, ``(n,)``, in the units of `X`."""
-        X = self._ask(X)
-        return self.clustering_.log_density(X).astype(X.dtype, copy=False)
+        rows = self._ask(X)
+        return self.clustering_.log_density(rows).astype(rows.dtype, copy=False)
 
     def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
         """Mean log density of the rows."""
-        X = self._ask(X)
-        weight = self._weights(sample_weight, X)
-        return float(np.average(self.score_samples(X).astype(np.float64), weights=weight))
+        rows = self._ask(X)
+        weight = self._weights(sample_weight, rows.values)
+        density = self.clustering_.log_density(rows).astype(np.float64)
+        return float(np.average(density, weights=weight))
 
     def _n_parameters(self) -> int:
         k, d = self.means_.shape
         return self.clustering_.mixture.family.n_parameters(k, d) + k - 1
 
-    def _deviance(self, X: Any, sample_weight: Any) -> tuple[float, float]:
+    def _deviance(self, rows: np.ndarray, sample_weight: Any) -> tuple[float, float]:
         """Minus twice the log likelihood at the point fit, and the weight of the rows."""
-        rows = self._ask(X)
         weight = self._weights(sample_weight, rows)
         weight = np.ones(len(rows)) if weight is None else weight.astype(np.float64)
         density = membership.log_density(self.clustering_.point_model, rows)
@@ -293,12 +294,15 @@ class GaussianMixture(DensityMixin, Clusterer):
 
     def bic(self, X: Any, sample_weight: Any = None) -> float:
         """Bayesian information criterion of the point fit (Schwarz 1978); lower is better."""
-        deviance, total = self._deviance(X, sample_weight)
+        return self._bic(self._ask(X).values, sample_weight)
+
+    def _bic(self, rows: np.ndarray, sample_weight: Any) -> float:
+        deviance, total = self._deviance(rows, sample_weight)
         return deviance + self._n_parameters() * float(np.log(total))
 
     def aic(self, X: Any, sample_weight: Any = None) -> float:
         """Akaike information criterion of the point fit; lower is better."""
-        return self._deviance(X, sample_weight)[0] + 2.0 * self._n_parameters()
+        return self._deviance(self._ask(X).values, sample_weight)[0] + 2.0 * self._n_parameters()
 
     def icl(self, X: Any, sample_weight: Any = None) -> float:
         """Integrated completed likelihood; lower is better.
@@ -306,12 +310,12 @@ class GaussianMixture(DensityMixin, Clusterer):
         BIC plus twice the entropy of the memberships (Biernacki, Celeux & Govaert 2000, eq. 5,
         with the memberships in place of their modes): clusters that overlap are paid for.
         """
-        rows = self._ask(X)
+        rows = self._ask(X).values
         p = membership.probabilities(self.clustering_.point_model, rows).astype(np.float64)
         entropy = -np.sum(p * np.log(np.where(p > 0, p, 1)), axis=1)
         weight = self._weights(sample_weight, rows)
         total = entropy.sum() if weight is None else (weight * entropy).sum()
-        return self.bic(X, sample_weight) + 2 * float(total)
+        return self._bic(rows, sample_weight) + 2 * float(total)
 
     def sample(self, n_samples: int = 1) -> tuple[np.ndarray, np.ndarray]:
         """Draw rows from the fitted mixture.
@@ -347,12 +351,10 @@ _SPREAD = {"full": "cov", "tied": "cov", "diag": "var", "spherical": "var"}
 
 
 def _shaped(value: Any, shape: tuple[int, ...], name: str) -> np.ndarray:
-    value = np.asarray(value, np.float64)
-    if value.shape != shape:
-        raise ValueError(f"{name} has shape {value.shape}, expected {shape}")
-    if not np.isfinite(value).all():
-        raise ValueError(f"{name} holds NaN or infinity: give finite values")
-    return value
+    given, _ = read_numbers(value, name)
+    if given.shape != shape:
+        raise ValueError(f"{name} has shape {given.shape}, expected {shape}")
+    return given.astype(np.float64)
 
 
 def _inverted(precision: np.ndarray, kind: str) -> np.ndarray:

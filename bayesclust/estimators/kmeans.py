@@ -15,6 +15,7 @@ from bayesclust.estimators import _names
 from bayesclust.estimators._base import Clusterer, warn_short, warn_unconverged, whole
 from bayesclust.families.spherical import SphericalGaussian
 from bayesclust.mixture import Mixture
+from bayesclust.table import read_numbers
 
 CHEAP = 2_000_000
 """Multiply-adds per sweep up to which ``n_init="auto"`` makes ten starts."""
@@ -223,14 +224,14 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Cl
         (n, n_clusters) ndarray
             In the units of `X`, or in standard deviations with ``standardize=True``.
         """
-        X = self._ask(X)
-        return self.clustering_.distances(X).astype(X.dtype, copy=False)
+        rows = self._ask(X)
+        return self.clustering_.distances(rows).astype(rows.dtype, copy=False)
 
     def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
         """Minus the weighted sum of squared distances to the nearest centre."""
-        X = self._ask(X)
-        weight = self._weights(sample_weight, X)
-        nearest = self.clustering_.distances(X).astype(np.float64).min(axis=1) ** 2
+        rows = self._ask(X)
+        weight = self._weights(sample_weight, rows.values)
+        nearest = self.clustering_.distances(rows).astype(np.float64).min(axis=1) ** 2
         return -float(nearest.sum() if weight is None else (weight * nearest).sum())
 
     @property
@@ -242,13 +243,11 @@ def given_or(table: dict[str, Any], init: Any, k: int, X: np.ndarray) -> Any:
     """A seeding by name, or centres checked against the data."""
     if isinstance(init, str):
         return _names.look_up(table, init, "init")
-    centers = np.asarray(init, dtype=X.dtype)
+    centers = read_numbers(init, "init", remedy="give finite centres")[0].astype(X.dtype)
     if centers.shape != (k, X.shape[1]):
         raise ValueError(
             f"The shape of the initial centers {centers.shape} does not match the number of "
             f"clusters and columns ({k}, {X.shape[1]}): init must be (n_clusters, d) centres or "
             f"one of {sorted(table)}"
         )
-    if not np.isfinite(centers).all():
-        raise ValueError("init holds NaN or infinity: give finite centres")
     return centers

@@ -19,7 +19,8 @@ from bayesclust.posterior.distance import common_scale, distances, nearest
 from bayesclust.posterior.lazy import xr
 from bayesclust.posterior.margin import margins_to
 from bayesclust.posterior.membership import Model
-from bayesclust.posterior.scorecard import as_numpy, row_names, table
+from bayesclust.posterior.scorecard import table
+from bayesclust.table import read
 
 LABEL_BYTES = 2 << 30
 """Most memory that drawn labels may take."""
@@ -100,7 +101,8 @@ class RowAnswers(abc.ABC):
         ValueError
             If the labels would take more than 2 GB.
         """
-        rows = self._rows(X)
+        given = read(X, self.features)
+        rows, index = given.values, given.index
         draws = self.point if self.draws is None else self.draws
         size = len(rows) * self.model.n_draws * (1 if self.n_clusters <= 127 else 2)
         if size > LABEL_BYTES:
@@ -109,7 +111,6 @@ class RowAnswers(abc.ABC):
                 f"{size / 2**30:.1f} GB: ask for fewer rows at a time"
             )
         labels = membership_.label_draws(self.model, rows, jax.random.key(seed))
-        index = row_names(X)
         return xr.Dataset(
             {"label": (("chain", "draw", "obs"), labels.reshape(*draws.shape, -1))},
             coords={
@@ -168,8 +169,8 @@ class RowAnswers(abc.ABC):
         k = self.n_clusters
         if to is not None and not (isinstance(to, Integral) and 0 <= to < k):
             raise ValueError(f"to={to!r} is no cluster: give one of 0 .. {k - 1}")
-        index = row_names(X)
-        X = self._rows(X)
+        given = read(X, self.features)
+        X, index = given.values, given.index
         out = membership_.membership(self.model, X, level, progress)
         out["density_rank"] = membership_.rank(self.reference, out["log_density"])
         out["margin"] = margins_to(
@@ -202,7 +203,4 @@ class RowAnswers(abc.ABC):
         return table(self.membership(X, level, to=to, progress=progress), X)
 
     def _rows(self, X: Any) -> np.ndarray:
-        X = as_numpy(X, self.features)
-        if X.dtype != np.float32:
-            X = X.astype(np.float64, copy=False)
-        return X
+        return read(X, self.features).values

@@ -18,10 +18,10 @@ from bayesclust.posterior import tree as tree_
 from bayesclust.posterior.answers import RowAnswers
 from bayesclust.posterior.lazy import xr
 from bayesclust.posterior.relabel import Alignment, aligned, permute
-from bayesclust.posterior.scorecard import row_names
 from bayesclust.posterior.store import save
 from bayesclust.posterior.together import label_free
 from bayesclust.posterior.tree import Training
+from bayesclust.table import read
 
 ALIGNMENT_ROWS = 1000
 """About how many training rows draws are aligned by."""
@@ -264,7 +264,8 @@ class Clustering(RowAnswers):
         if X is None:
             rows, _, index = self._held()
         else:
-            rows, index = self._rows(X), row_names(X)
+            given = read(X, self.features)
+            rows, index = given.values, given.index
         return rows, np.arange(len(rows)) if index is None else np.asarray(index)
 
     @property
