@@ -391,6 +391,7 @@ def _refuse_object(cell: Any, name: str, where: str, remedy: str) -> None:
     if cell is np.ma.masked or isna(cell) is True:
         raise ValueError(f"{name} has missing values: {cell} in {where}: {remedy}")
     if isinstance(cell, str | bytes):
+        cell = cell.item() if isinstance(cell, np.generic) else cell
         try:
             float(cell)
             why = f"text ({cell!r})"

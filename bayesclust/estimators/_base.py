@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -17,12 +18,12 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from bayesclust.core.random import key_of
-from bayesclust.core.rows import release
 from bayesclust.core.units import Units, natural_units, standard_units
 from bayesclust.draws import Draws
 from bayesclust.engines.base import PointEngine
 from bayesclust.engines.bootstrap import Bootstrap
 from bayesclust.engines.em import AFFORDABLE_LOSS
+from bayesclust.engines.progress import Progress
 from bayesclust.estimators import _names
 from bayesclust.mixture import Mixture
 from bayesclust.posterior.clustering import Clustering, Training
@@ -53,6 +54,23 @@ def whole[F: Callable[..., Any]](fit: F) -> F:
     return cast(F, wrapped)
 
 
+def known_only[F: Callable[..., None]](init: F) -> F:
+    """Make `__init__` say what to use instead of a parameter that it does not take."""
+    known = list(inspect.signature(init).parameters)[1:]
+
+    @functools.wraps(init)
+    def wrapped(self: Any, *args: Any, **kwargs: Any) -> None:
+        for name in kwargs:
+            if name not in known:
+                raise TypeError(
+                    f"{type(self).__name__}() got an unexpected keyword argument {name!r}: "
+                    f"{_names.advice(type(self), name, known)}"
+                )
+        init(self, *args, **kwargs)
+
+    return cast(F, wrapped)
+
+
 class Clusterer(BaseEstimator):
     """Doors of an estimator: validation in, the answer of its `Clustering` out.
 
@@ -67,6 +85,23 @@ class Clusterer(BaseEstimator):
         if name.endswith("_") and not name.startswith("_") and "clustering_" not in vars(self):
             raise NotFittedError(f"{kind} has no {name} yet: call fit first")
         raise AttributeError(f"{kind!r} object has no attribute {name!r}")
+
+    def set_params(self, **params: Any) -> Any:
+        """Set parameters, see `sklearn.base.BaseEstimator.set_params`.
+
+        Raises
+        ------
+        ValueError
+            For a parameter that there is not; it says what to use.
+        """
+        known = self._get_param_names()
+        for name in params:
+            if "__" not in name and name not in known:
+                raise ValueError(
+                    f"Invalid parameter {name!r} for estimator {type(self).__name__}: "
+                    f"{_names.advice(type(self), name, known)}"
+                )
+        return super().set_params(**params)
 
     # -- in ----------------------------------------------------------------------------------
 
@@ -141,7 +176,6 @@ class Clusterer(BaseEstimator):
         hard: bool,
     ) -> None:
         """Draw around the point fit if asked for, and set `clustering_`."""
-        release()  # the fit's own copy of the rows, before the second pass over them
         draws = None
         wide = X.dtype == np.float32 and _too_fine(mixture, point, units, hard=hard)
         # What float32 cannot tell apart is drawn, and scored, in double precision.
@@ -157,7 +191,7 @@ class Clusterer(BaseEstimator):
                 # Refits begin at the point fit; chains begin apart, to be compared.
                 start=point if isinstance(sampler, Bootstrap) else None,
                 units=units,
-                progress=getattr(self, "_progress", None),
+                progress=self._reporter(self.uncertainty),
             )
             warn_interrupted(draws)
         self.clustering_ = Clustering(
@@ -172,6 +206,22 @@ class Clusterer(BaseEstimator):
             training=Training(X, weight, row_names(original)),
             settings={"standardize": int(self.standardize)},
         )
+
+    def _reporter(self, what: str) -> Progress | None:
+        """The callback set by a caller; with `verbose` one that prints a line at every tenth."""
+        progress = getattr(self, "_progress", None)
+        return progress or (_printed(f"{type(self).__name__}, {what}") if self.verbose else None)
+
+    def _tell(self, draws: Draws, objective: str) -> None:
+        """With `verbose`, print a line for each start of a fit."""
+        ends = np.atleast_1d(draws.flags.get("objectives", ()))
+        if not self.verbose or not len(ends):
+            return
+        trace, name = np.asarray(draws.trace), type(self).__name__
+        steps = np.isfinite(trace).sum(axis=-1) if len(trace) == len(ends) else np.zeros(len(ends))
+        for i, end in enumerate(ends):
+            after = f" after {steps[i]:.0f} steps" if steps[i] else ""
+            print(f"{name}, start {i + 1} of {len(ends)}: {objective} {end:.6g}{after}")
 
     @property
     def posterior_(self) -> Any:
@@ -240,6 +290,19 @@ class Clusterer(BaseEstimator):
         """Write the fit to a netCDF file that `bayesclust.load` reads."""
         check_is_fitted(self, "clustering_")
         self.clustering_.save(path)
+
+
+def _printed(what: str) -> Progress:
+    """A callback that prints ``what: done of total`` at every tenth of the way."""
+    told = 0
+
+    def progress(done: int, total: int) -> None:
+        nonlocal told
+        if 10 * done // max(total, 1) > told:
+            told = 10 * done // total
+            print(f"{what}: {done} of {total}")
+
+    return progress
 
 
 def _too_fine(mixture: Mixture, point: Draws, units: Units, *, hard: bool) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import warnings
 from numbers import Integral
 from pkgutil import resolve_name
@@ -23,6 +24,7 @@ from bayesclust.estimators import _names
 from bayesclust.estimators._base import (
     PACKAGE,
     Clusterer,
+    known_only,
     warn_interrupted,
     warn_unconverged,
     whole,
@@ -65,6 +67,8 @@ class BayesianMixture(DensityMixin, Clusterer):
         Divide columns by their standard deviation inside the fit; everything is reported in the
         units of `X`.
     random_state : int, RandomState or None
+    verbose : bool or int
+        Print what each start reached, and how far draws have come.
 
     Attributes
     ----------
@@ -101,8 +105,10 @@ class BayesianMixture(DensityMixin, Clusterer):
         "align": [StrOptions(set(_names.ALIGNMENTS))],
         "standardize": ["boolean"],
         "random_state": ["random_state"],
+        "verbose": ["verbose"],
     }
 
+    @known_only
     def __init__(
         self,
         n_components: int = 1,
@@ -114,6 +120,7 @@ class BayesianMixture(DensityMixin, Clusterer):
         align: str = "pivot",
         standardize: bool = False,
         random_state: Any = None,
+        verbose: bool | int = 0,
     ) -> None:
         self.n_components = n_components
         self.family = family
@@ -123,6 +130,7 @@ class BayesianMixture(DensityMixin, Clusterer):
         self.align = align
         self.standardize = standardize
         self.random_state = random_state
+        self.verbose = verbose
 
     @whole
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> BayesianMixture:
@@ -145,15 +153,17 @@ class BayesianMixture(DensityMixin, Clusterer):
         weight = self._weights(sample_weight, rows)
         self._enough_rows(rows, weight, k, "n_components")
         units = self._units(rows, weight)
-        mixture = self._mixture()
+        mixture = _kept(self._mixture())
         engine = self.engine
         if isinstance(engine, str):
             engine = resolve_name(_names.look_up(_names.ENGINES, engine, "engine"))()
         check(engine, mixture)
         extra = {}
-        if getattr(self, "_progress", None) is not None:
-            extra["progress"] = self._progress
+        progress = self._reporter(type(engine).__name__)
+        if progress is not None and "progress" in inspect.signature(engine.run).parameters:
+            extra["progress"] = progress
         draws = engine.run(self._key(), mixture, rows, sample_weight=weight, units=units, **extra)
+        self._tell(draws, "bound")
         warn_interrupted(draws)
         if not np.all(draws.flags.get("converged", True)):
             warn_unconverged(
@@ -284,6 +294,11 @@ class BayesianMixture(DensityMixin, Clusterer):
         with jax.enable_x64(True):
             X, y = _from_prior(self.prior_, jax.random.split(key, n_draws), n_samples)
             return np.asarray(X).astype(self.means_.dtype), np.asarray(y)
+
+
+def _kept(mixture: Mixture) -> Mixture:
+    """The same model with copies of the arrays that its priors hold."""
+    return jax.tree.map(lambda v: v.copy() if isinstance(v, np.ndarray) else v, mixture)
 
 
 @functools.partial(jax.jit, static_argnames="n")

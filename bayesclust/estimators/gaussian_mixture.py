@@ -18,7 +18,7 @@ from bayesclust.core.random import key_of
 from bayesclust.engines.em import EM
 from bayesclust.engines.starts import Given
 from bayesclust.estimators import _names
-from bayesclust.estimators._base import Clusterer, warn_short, warn_unconverged, whole
+from bayesclust.estimators._base import Clusterer, known_only, warn_short, warn_unconverged, whole
 from bayesclust.mixture import Mixture
 from bayesclust.posterior import membership
 from bayesclust.posterior.relabel import in_order
@@ -58,6 +58,8 @@ class GaussianMixture(DensityMixin, Clusterer):
     num_draws : int
         Number of refits.
     random_state : int, RandomState or None
+    verbose : bool or int
+        Print what each start reached, and how far draws have come.
     warm_start : bool
         Begin at the last fit's parameters.
 
@@ -113,9 +115,11 @@ class GaussianMixture(DensityMixin, Clusterer):
         "uncertainty": [StrOptions(set(_names.UNCERTAINTIES)), None],
         "num_draws": [Interval(Integral, 2, None, closed="left")],
         "random_state": ["random_state"],
+        "verbose": ["verbose"],
         "warm_start": ["boolean"],
     }
 
+    @known_only
     def __init__(
         self,
         n_components: int = 1,
@@ -134,6 +138,7 @@ class GaussianMixture(DensityMixin, Clusterer):
         uncertainty: str | None = None,
         num_draws: int = 200,
         random_state: Any = None,
+        verbose: bool | int = 0,
         warm_start: bool = False,
     ) -> None:
         self.n_components = n_components
@@ -151,6 +156,7 @@ class GaussianMixture(DensityMixin, Clusterer):
         self.uncertainty = uncertainty
         self.num_draws = num_draws
         self.random_state = random_state
+        self.verbose = verbose
         self.warm_start = warm_start
 
     @whole
@@ -194,6 +200,7 @@ class GaussianMixture(DensityMixin, Clusterer):
         n_init = 1 if isinstance(start, Given) and len(given) == len(family.dims) else self.n_init
         engine = EM(tol=float(self.tol), max_iter=int(self.max_iter), n_init=int(n_init))
         point = engine.run(key, mixture, rows, sample_weight=weight, start=start, units=units)
+        self._tell(point, "mean log likelihood")
         if "mean" not in given:
             point = in_order(point, family)
         if point.flags["floored"].any() and warn_short(rows, weight, k, "n_components"):
@@ -220,7 +227,7 @@ class GaussianMixture(DensityMixin, Clusterer):
         self.converged_ = bool(point.flags["converged"].all())
         self.n_iter_ = int(point.stats["n_steps"][0, 0])
         self.lower_bound_ = float(point.stats["objective"][0, 0])
-        objectives = np.asarray(point.flags["objectives"])
+        objectives = np.array(point.flags["objectives"])
         trace = np.asarray(point.trace)[int(np.nanargmax(objectives))]
         self.lower_bounds_ = trace[np.isfinite(trace)]
         self.objectives_ = objectives

@@ -12,7 +12,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from bayesclust import kmeans
 from bayesclust.engines.hard import Lloyd
 from bayesclust.estimators import _names
-from bayesclust.estimators._base import Clusterer, warn_short, warn_unconverged, whole
+from bayesclust.estimators._base import Clusterer, known_only, warn_short, warn_unconverged, whole
 from bayesclust.families.spherical import SphericalGaussian
 from bayesclust.mixture import Mixture
 from bayesclust.table import read_numbers
@@ -57,6 +57,8 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Cl
     seeding_rows : int, optional
         Seed on a random subsample of so many rows, for huge data.
     random_state : int, RandomState or None
+    verbose : bool or int
+        Print what each start reached, and how far draws have come.
 
     Attributes
     ----------
@@ -105,8 +107,10 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Cl
         "history": ["boolean"],
         "seeding_rows": [Interval(Integral, 1, None, closed="left"), None],
         "random_state": ["random_state"],
+        "verbose": ["verbose"],
     }
 
+    @known_only
     def __init__(
         self,
         n_clusters: int = 8,
@@ -121,6 +125,7 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Cl
         history: bool = False,
         seeding_rows: int | None = None,
         random_state: Any = None,
+        verbose: bool | int = 0,
     ) -> None:
         self.n_clusters = n_clusters
         self.init = init
@@ -133,6 +138,7 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Cl
         self.history = history
         self.seeding_rows = seeding_rows
         self.random_state = random_state
+        self.verbose = verbose
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -192,11 +198,13 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Cl
     ) -> None:
         engine = Lloyd(tol=self.tol, max_iter=self.max_iter)
         point = engine.stand_for(result, rows, weight, units)
-        self.cluster_centers_ = np.asarray(result.centers)
-        self.labels_ = np.asarray(result.labels)
+        self._tell(point, "inertia")
+        # Copies: what a caller does to them changes no answer.
+        self.cluster_centers_ = np.array(result.centers)
+        self.labels_ = np.array(result.labels)
         self.inertia_ = float(result.inertia)
         self.n_iter_ = int(result.n_steps)
-        self.objectives_ = np.asarray(result.objectives)
+        self.objectives_ = np.array(result.objectives)
         self.temperature_ = float(point.stats["temperature"][0, 0])
         vars(self).pop("history_", None)
         if result.history is not None:

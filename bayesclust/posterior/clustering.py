@@ -106,6 +106,7 @@ class Clustering(RowAnswers):
                 return np.zeros(0)
             X, weight, _ = self._training
             self._reference = membership_.reference(self.model, X, weight)
+            self._reference.flags.writeable = False
         return self._reference
 
     # -- labels ------------------------------------------------------------------------------
@@ -196,14 +197,14 @@ class Clustering(RowAnswers):
 
     @property
     def tree(self) -> xr.DataTree:
-        """Everything as one `xarray.DataTree`, built when first read.
+        """Everything as one `xarray.DataTree`, built when first read; its arrays are read-only.
 
         Groups: `posterior`, `sample_stats`, `point_estimate`, `optimization`, `constant_data`;
         `alignment` where there are draws; of the training rows, as long as they are at hand,
         `membership`, `observed_data` and, if small, `log_likelihood`.
         """
         if self._tree is None:
-            self._tree = tree_.build(self, self._training, self._groups)
+            self._tree = tree_.protected(tree_.build(self, self._training, self._groups))
             self._training = None
         return self._tree
 
@@ -274,7 +275,7 @@ class Clustering(RowAnswers):
         groups = self.tree
         if "membership" not in groups.children:
             raise ValueError("this clustering holds no training rows: call predict(X)")
-        return np.asarray(groups["membership"]["label"])
+        return np.array(groups["membership"]["label"])
 
     def standard_errors(self) -> xr.Dataset:
         """Standard deviation of every parameter over the draws, by cluster.
