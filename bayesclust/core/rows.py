@@ -195,7 +195,9 @@ def to_device(*arrays: np.ndarray) -> tuple[Array, ...]:
 def release() -> None:
     """Give back host memory that JAX read in place and nobody holds any more.
 
-    JAX does so only when Python collects garbage.
+    JAX does so only when Python collects garbage, which it may not do for long. Without this a
+    k-means fit of long rows leaves its packed copy of them behind: 2.6 times their memory, not
+    1.6. Only the youngest objects are looked at.
     """
     gc.collect(0)
 

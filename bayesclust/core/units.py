@@ -9,6 +9,7 @@ import numpy as np
 
 from bayesclust._typing import Array
 from bayesclust.core.rows import share
+from bayesclust.table import read, read_weight
 
 
 class Units(NamedTuple):
@@ -42,6 +43,26 @@ class Units(NamedTuple):
     def outward(self, X: np.ndarray) -> np.ndarray:
         """Rows in the user's units, float64."""
         return np.asarray(X, np.float64) * self.scale + self.shift
+
+
+def read_rows(
+    X: Any, sample_weight: Any, units: Units | None
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Read rows and weights that are handed to the functional core.
+
+    Units that hold finite moments were taken from these rows, which then were read before.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If a cell or a weight is no finite number; it names the column and the row.
+    """
+    if units is not None and units.second is not None and np.isfinite(units.second).all():
+        return np.asarray(X), None if sample_weight is None else np.asarray(sample_weight)
+    rows = read(X).values
+    if sample_weight is None:
+        return rows, None
+    return rows, read_weight(sample_weight, len(rows), rows.dtype)
 
 
 def moments(X: np.ndarray, sample_weight: np.ndarray | None = None) -> tuple[np.ndarray, ...]:

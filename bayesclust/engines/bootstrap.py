@@ -24,7 +24,7 @@ from bayesclust.core.gamma import gamma
 from bayesclust.core.loop import restarts
 from bayesclust.core.random import uniform
 from bayesclust.core.rows import Rows, cores
-from bayesclust.core.units import Units
+from bayesclust.core.units import Units, read_rows
 from bayesclust.draws import Draws
 from bayesclust.engines.base import Engine, Fitted, PointEngine, Problem, check, outward, pose
 from bayesclust.engines.em import numbers_per_row
@@ -78,7 +78,7 @@ class Bootstrap(Engine):
         progress : callable, optional
             Called as ``progress(done, num_draws)``.
         """
-        X = np.asarray(X)
+        X, sample_weight = read_rows(X, sample_weight, units)
         check(self, mixture, X)
         check(self.base, mixture, X)
         key_point, key_draws = jax.random.split(key)

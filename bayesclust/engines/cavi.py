@@ -24,7 +24,7 @@ from bayesclust.core import rows as rows_
 from bayesclust.core.loop import Algorithm, iterate, record, restarts, run, trace_length, trimmed
 from bayesclust.core.rows import Rows, pack_host
 from bayesclust.core.sweep import sweep
-from bayesclust.core.units import Units
+from bayesclust.core.units import Units, read_rows
 from bayesclust.draws import Draws
 from bayesclust.engines.base import Engine, Problem, check, constants_of, pose
 from bayesclust.engines.em import numbers_per_row
@@ -219,7 +219,7 @@ class CAVI(Engine):
         Draws
             Of the fitted posterior, as one chain; the trace is the bound per row, by start.
         """
-        X = np.asarray(X)
+        X, sample_weight = read_rows(X, sample_weight, units)
         check(self, mixture, X)
         with jax.enable_x64(X.dtype == np.float64):
             problem = pose(X, sample_weight, units, numbers_per_row(mixture.k, X.shape[1]))

@@ -33,7 +33,7 @@ from bayesclust.core.loop import (
 )
 from bayesclust.core.rows import Rows
 from bayesclust.core.sweep import sweep
-from bayesclust.core.units import Units
+from bayesclust.core.units import Units, read_rows
 from bayesclust.draws import Draws
 from bayesclust.engines.base import (
     Fitted,
@@ -177,7 +177,7 @@ class EM(PointEngine):
         start = KMeansStart() if start is None else start
         if traced(key, mixture, X, sample_weight, start):
             return self._run(key, mixture, X, sample_weight, start, units)
-        X = np.asarray(X)
+        X, sample_weight = read_rows(X, sample_weight, units)
         with jax.enable_x64(X.dtype == np.float64):
             draws = self._run(key, mixture, X, sample_weight, start, units)
         draws = dataclasses.replace(draws, trace=trimmed(draws.trace))

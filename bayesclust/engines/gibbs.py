@@ -25,7 +25,7 @@ from bayesclust.core import rows as rows_
 from bayesclust.core.random import random_order, uniform
 from bayesclust.core.rows import Rows
 from bayesclust.core.sweep import sweep
-from bayesclust.core.units import Units
+from bayesclust.core.units import Units, read_rows
 from bayesclust.draws import Draws
 from bayesclust.engines import chains
 from bayesclust.engines.base import Engine, Problem, check, check_whole_weights, constants_of, pose
@@ -234,7 +234,7 @@ class Gibbs(Engine):
         ValueError
             If weights are not whole numbers.
         """
-        X = np.asarray(X)
+        X, sample_weight = read_rows(X, sample_weight, units)
         check(self, mixture, X)
         check_whole_weights(sample_weight, "Gibbs", "take NUTS, SVI or CAVI")
         with jax.enable_x64(X.dtype == np.float64):

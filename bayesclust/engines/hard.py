@@ -20,7 +20,7 @@ from bayesclust._pytree import pytree, static, traced
 from bayesclust._typing import Array, Key, Params
 from bayesclust.core.loop import iterate
 from bayesclust.core.rows import Rows
-from bayesclust.core.units import Units, natural_units
+from bayesclust.core.units import Units, natural_units, read_rows
 from bayesclust.draws import Draws
 from bayesclust.engines.base import Fitted, PointEngine, check
 from bayesclust.engines.em import one
@@ -64,6 +64,9 @@ class Lloyd(PointEngine):
         units: Units | None = None,
     ) -> Draws:
         """Fit by k-means; see `Engine.run`. `start` is what `kmeans.fit` takes as `init`."""
+        if not traced(key, mixture, X, sample_weight, start):
+            X, sample_weight = read_rows(X, sample_weight, units)
+            units = units or natural_units(X, sample_weight)
         check(self, mixture, X)
         result = fit(
             key,
@@ -81,8 +84,9 @@ class Lloyd(PointEngine):
             spread = jnp.var(X, axis=0)
             scale = jnp.ones(X.shape[1], X.dtype)
             return self.draws(result, weight, jnp.sum(spread), scale)
-        X = np.asarray(X)
-        return self.stand_for(result, X, sample_weight, units or natural_units(X, sample_weight))
+        return self.stand_for(
+            result, np.asarray(X), sample_weight, units or natural_units(X, sample_weight)
+        )
 
     def stand_for(
         self, result: KMeansFit, X: np.ndarray, sample_weight: Any, units: Units

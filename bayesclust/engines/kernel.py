@@ -12,8 +12,10 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+
+# This first: it loads a numpyro that ArviZ left lazy as a whole, see `engines.program`.
+from numpyro import util
 from numpyro.infer.mcmc import MCMCKernel
-from numpyro.util import is_prng_key
 
 from bayesclust._pytree import traced
 from bayesclust._typing import Array
@@ -25,6 +27,7 @@ from bayesclust.engines.record import prior_for
 from bayesclust.engines.starts import SeededStart, Start
 from bayesclust.families.base import ConditionalFamily
 from bayesclust.mixture import Mixture
+from bayesclust.table import read
 
 
 class KernelState(NamedTuple):
@@ -101,7 +104,7 @@ class GibbsKernel(MCMCKernel):
             nowhere = jnp.asarray(-jnp.inf, rows.dtype)
             return KernelState(z, nowhere, nowhere, state.step, state.key)
 
-        if is_prng_key(rng_key):
+        if util.is_prng_key(rng_key):
             return jax.jit(one)(rng_key, init_params)
         axes = (0, None if init_params is None else 0)
         return jax.jit(jax.vmap(one, in_axes=axes))(rng_key, init_params)
@@ -125,12 +128,12 @@ class GibbsKernel(MCMCKernel):
                 after.key,
             )
 
-        return one(state) if is_prng_key(state.rng_key) else jax.vmap(one)(state)
+        return one(state) if util.is_prng_key(state.rng_key) else jax.vmap(one)(state)
 
     def _given(self, X: Any, sample_weight: Any = None) -> tuple[Mixture, Rows, bool]:
         """The model with all hyperparameters set, the rows, and whether some count repeatedly."""
         check_whole_weights(sample_weight, "GibbsKernel", "take the engines NUTS, SVI or CAVI")
-        X = jnp.asarray(X)
+        X = jnp.asarray(X if traced(X) else read(X).values)
         if X.ndim != 2 or not jnp.issubdtype(X.dtype, jnp.floating):
             raise ValueError(f"X must be (n, d) floats, not {X.dtype} {X.shape}")
         n, d = X.shape

@@ -17,7 +17,7 @@ import numpy as np
 from bayesclust._pytree import pytree, static
 from bayesclust._typing import Array, Key
 from bayesclust.core.random import as_threefry
-from bayesclust.core.units import Units
+from bayesclust.core.units import Units, read_rows
 from bayesclust.draws import Draws
 from bayesclust.engines import chains
 from bayesclust.engines.base import Engine, check, pose
@@ -92,7 +92,7 @@ class NUTS(Engine):
         """
         from bayesclust.engines.sites import pose_program
 
-        X = np.asarray(X)
+        X, sample_weight = read_rows(X, sample_weight, units)
         check(self, mixture, X)
         with jax.enable_x64(X.dtype == np.float64):
             key_start, key_run = jax.random.split(as_threefry(key))

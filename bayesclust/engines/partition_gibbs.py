@@ -26,7 +26,7 @@ from bayesclust._typing import Array, Key
 from bayesclust.core.gamma import gamma
 from bayesclust.core.random import normal
 from bayesclust.core.rows import Rows
-from bayesclust.core.units import Units
+from bayesclust.core.units import Units, read_rows
 from bayesclust.draws import Draws
 from bayesclust.engines import chains
 from bayesclust.engines.base import Engine, Fitted, Problem, check, outward, pose
@@ -264,7 +264,7 @@ class PartitionGibbs(Engine):
         ValueError
             If weights are not whole numbers, or there are fewer rows than clusters.
         """
-        X = np.asarray(X)
+        X, sample_weight = read_rows(X, sample_weight, units)
         check(self, mixture, X)
         if sample_weight is not None:
             times = repetitions(sample_weight)

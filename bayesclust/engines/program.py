@@ -14,20 +14,24 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpyro
-from numpyro.distributions import Distribution, constraints
+
+# Not `from numpyro.distributions import ..`: where ArviZ has left a lazy numpyro in sys.modules,
+# that would import the subpackage twice, and the second one misses names of submodules.
+from numpyro import distributions as dist
 
 from bayesclust._typing import Array, Key, Params
 from bayesclust.mixture import Mixture
 
-# ArviZ leaves a lazy numpyro in sys.modules. If `import numpyro.distributions` touches it first,
-# the package is made twice and the later one lacks names of submodules, which NumPyro itself uses.
+# The one thing that is changed in another package: `import arviz`, then `import
+# numpyro.distributions` by the caller, has made it twice already. Without its missing names every
+# potential energy fails: "module 'numpyro.distributions' has no attribute 'distribution'".
 for _name, _module in list(sys.modules.items()):
     _package, _, _last = _name.rpartition(".")
-    if _package == "numpyro.distributions" and not hasattr(numpyro.distributions, _last):
-        setattr(numpyro.distributions, _last, _module)
+    if _package == "numpyro.distributions" and not hasattr(dist, _last):
+        setattr(dist, _last, _module)
 
 
-class MixtureDensity(Distribution):
+class MixtureDensity(dist.Distribution):
     """The density of a row of a mixture, as a NumPyro distribution.
 
     Parameters
@@ -40,7 +44,7 @@ class MixtureDensity(Distribution):
         Columns.
     """
 
-    support = constraints.real_vector
+    support = dist.constraints.real_vector
     pytree_data_fields = ("mixture", "params", "log_weights")
 
     def __init__(self, mixture: Mixture, params: Params, log_weights: Array, d: int) -> None:

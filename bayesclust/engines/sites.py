@@ -150,7 +150,10 @@ def values_at(
     """Unconstrained values of all latent sites: those given, and draws of the others."""
     from numpyro import infer
 
-    found = infer.util.initialize_model(
+    # Not `infer.util`, which is missing where ArviZ was imported before `numpyro.infer`.
+    from numpyro.infer.util import initialize_model
+
+    found = initialize_model(
         key, model, init_strategy=infer.init_to_value(values=values), model_args=args
     )
     return found.param_info.z

@@ -20,7 +20,7 @@ import numpy as np
 from bayesclust._pytree import pytree, static
 from bayesclust._typing import Array, Key
 from bayesclust.core.random import as_threefry
-from bayesclust.core.units import Units
+from bayesclust.core.units import Units, read_rows
 from bayesclust.draws import Draws
 from bayesclust.engines.base import Engine, check, pose
 from bayesclust.engines.em import numbers_per_row
@@ -95,7 +95,7 @@ class SVI(Engine):
         """
         from bayesclust.engines.sites import pose_program
 
-        X = np.asarray(X)
+        X, sample_weight = read_rows(X, sample_weight, units)
         check(self, mixture, X)
         with jax.enable_x64(X.dtype == np.float64):
             key_start, key_run, key_draw = jax.random.split(as_threefry(key), 3)
@@ -155,9 +155,11 @@ class _Fit:
         """
         from numpyro import infer, optim
 
+        # Not `infer.autoguide`, see `sites.values_at`.
+        from numpyro.infer import autoguide as auto
+
         key, begin, args = given
         engine = self.engine
-        auto = infer.autoguide
         make = engine.guide or functools.partial(auto.AutoMultivariateNormal, init_scale=INIT_SCALE)
         kind = make.func if isinstance(make, functools.partial) else make
         automatic = isinstance(kind, type) and issubclass(kind, auto.AutoGuide)

@@ -4,40 +4,37 @@ from __future__ import annotations
 
 import abc
 import functools
+import inspect
 import warnings
 from collections.abc import Callable
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, Self, cast
 
-import jax
-import narwhals.stable.v2 as nw
 import numpy as np
+import pandas as pd
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval
-from sklearn.utils.validation import (
-    _check_sample_weight,
-    check_is_fitted,
-    validate_data,
-)
+from sklearn.utils.validation import check_is_fitted, validate_data
 
 from bayesclust._typing import Key
 from bayesclust.core.checks import MOST
 from bayesclust.core.fork import refuse_forked
 from bayesclust.core.random import key_of
-from bayesclust.core.rows import release
 from bayesclust.core.units import Units, natural_units, standard_units
 from bayesclust.draws import Draws
 from bayesclust.engines.base import PointEngine
 from bayesclust.engines.bootstrap import Bootstrap
 from bayesclust.engines.em import AFFORDABLE_LOSS
+from bayesclust.engines.progress import Progress
 from bayesclust.estimators import _names
 from bayesclust.mixture import Mixture
-from bayesclust.posterior.clustering import Clustering, Training, row_names
+from bayesclust.posterior.clustering import Clustering, Training
 from bayesclust.posterior.scorecard import naming
 from bayesclust.posterior.store import load
+from bayesclust.table import Table, read, read_weight, row_names
 
 SCALE_RATIO = 10.0
 
@@ -99,6 +96,23 @@ def rows_by_name[F: Callable[..., Any]](answer: F) -> F:
     return cast(F, wrapped)
 
 
+def known_only[F: Callable[..., None]](init: F) -> F:
+    """Make `__init__` say what to use instead of a parameter that it does not take."""
+    known = list(inspect.signature(init).parameters)[1:]
+
+    @functools.wraps(init)
+    def wrapped(self: Any, *args: Any, **kwargs: Any) -> None:
+        for name in kwargs:
+            if name not in known:
+                raise TypeError(
+                    f"{type(self).__name__}() got an unexpected keyword argument {name!r}: "
+                    f"{_names.advice(type(self), name, known)}"
+                )
+        init(self, *args, **kwargs)
+
+    return cast(F, wrapped)
+
+
 class Clusterer(BaseEstimator, abc.ABC):
     """Doors of an estimator: validation in, the answer of its `Clustering` out.
 
@@ -119,32 +133,45 @@ class Clusterer(BaseEstimator, abc.ABC):
             )
         raise AttributeError(f"{kind!r} object has no attribute {name!r}")
 
+    def set_params(self, **params: Any) -> Any:
+        """Set parameters, see `sklearn.base.BaseEstimator.set_params`.
+
+        Raises
+        ------
+        ValueError
+            For a parameter that there is not; it says what to use.
+        """
+        known = self._get_param_names()
+        for name in params:
+            if "__" not in name and name not in known:
+                raise ValueError(
+                    f"Invalid parameter {name!r} for estimator {type(self).__name__}: "
+                    f"{_names.advice(type(self), name, known)}"
+                )
+        return super().set_params(**params)
+
     # -- in ----------------------------------------------------------------------------------
 
     def _validate(self, X: Any, *, reset: bool, minimum: int = 1) -> np.ndarray:
-        """Rows as a float32 or float64 array, names checked against those of the fit."""
+        """Rows to fit, names checked against those of an earlier fit unless `reset`.
+
+        They are float32 or float64, read-only, and in memory that no caller writes to: answers
+        after the fit read them again, so a fit keeps one copy of its rows.
+        """
+        return self._read(X, reset=reset, minimum=minimum).kept()
+
+    def _read(self, X: Any, *, reset: bool, minimum: int = 1) -> Table:
+        """Rows with their names, of columns as scikit-learn counts them."""
         refuse_forked()
-        X = native(X)
-        return validate_data(
-            self,
-            X,
-            reset=reset,
-            dtype=[np.float64, np.float32],
-            accept_sparse=False,
-            ensure_min_samples=minimum,
-        )
+        table = read(X, minimum=minimum)
+        named: Any = table.values
+        if table.columns is not None:
+            named = pd.DataFrame(columns=pd.Index(table.columns, tupleize_cols=False))
+        validate_data(self, named, reset=reset, skip_check_array=True)
+        return table
 
     def _weights(self, sample_weight: Any, X: np.ndarray) -> np.ndarray | None:
-        if sample_weight is None:
-            return None
-        if not np.any(np.asarray(sample_weight)):
-            raise ValueError("sample_weight is zero for every row: give some row a positive weight")
-        weight = _check_sample_weight(sample_weight, X, dtype=X.dtype)
-        if (weight < 0).any():
-            raise ValueError(
-                "sample_weight holds negative values: weights count rows, so drop or clip them"
-            )
-        return weight
+        return None if sample_weight is None else read_weight(sample_weight, len(X), X.dtype)
 
     def _units(self, X: np.ndarray, weight: np.ndarray | None) -> Units:
         """Units of the fit, with a warning where the columns' own are too unlike."""
@@ -206,7 +233,6 @@ class Clusterer(BaseEstimator, abc.ABC):
         hard: bool,
     ) -> None:
         """Draw around the point fit if asked for, and set `clustering_`."""
-        release()  # the fit's own copy of the rows, before the second pass over them
         draws = None
         wide = X.dtype == np.float32 and _too_fine(mixture, point, units, hard=hard)
         # What float32 cannot tell apart is drawn, and scored, in double precision.
@@ -222,7 +248,7 @@ class Clusterer(BaseEstimator, abc.ABC):
                 # Refits begin at the point fit; chains begin apart, to be compared.
                 start=point if isinstance(sampler, Bootstrap) else None,
                 units=units,
-                progress=getattr(self, "_progress", None),
+                progress=self._reporter(self.uncertainty),
             )
             warn_interrupted(draws)
         self.clustering_ = Clustering(
@@ -238,15 +264,31 @@ class Clusterer(BaseEstimator, abc.ABC):
             settings=self._settings(),
         )
 
+    def _reporter(self, what: str) -> Progress | None:
+        """The callback set by a caller; with `verbose` one that prints a line at every tenth."""
+        progress = getattr(self, "_progress", None)
+        return progress or (_printed(f"{type(self).__name__}, {what}") if self.verbose else None)
+
+    def _tell(self, draws: Draws, objective: str) -> None:
+        """With `verbose`, print a line for each start of a fit."""
+        ends = np.atleast_1d(draws.flags.get("objectives", ()))
+        if not self.verbose or not len(ends):
+            return
+        trace, name = np.asarray(draws.trace), type(self).__name__
+        steps = np.isfinite(trace).sum(axis=-1) if len(trace) == len(ends) else np.zeros(len(ends))
+        for i, end in enumerate(ends):
+            after = f" after {steps[i]:.0f} steps" if steps[i] else ""
+            print(f"{name}, start {i + 1} of {len(ends)}: {objective} {end:.6g}{after}")
+
     @property
     def posterior_(self) -> Any:
         """Everything the fit says, as one `xarray.DataTree`; see `Clustering.tree`."""
         check_is_fitted(self, "clustering_")
         return self.clustering_.tree
 
-    def _ask(self, X: Any) -> np.ndarray:
+    def _ask(self, X: Any) -> Table:
         check_is_fitted(self, "clustering_")
-        return self._validate(X, reset=False)
+        return self._read(X, reset=False)
 
     @rows_by_name
     def predict(self, X: Any) -> np.ndarray:
@@ -275,16 +317,13 @@ class Clusterer(BaseEstimator, abc.ABC):
         (n, k) ndarray
             Rows sum to one.
         """
-        X = self._ask(X)
-        return self.clustering_.predict_proba(X).astype(X.dtype, copy=False)
+        rows = self._ask(X)
+        return self.clustering_.predict_proba(rows).astype(rows.dtype, copy=False)
 
     @rows_by_name
     def membership(self, X: Any, level: float = 0.9, *, to: int | None = None) -> Any:
         """How probable and how close each row is to each cluster; see `Clustering.membership`."""
-        rows = self._ask(X)
-        answer = self.clustering_.membership(rows, level, to=to)
-        index = row_names(X)
-        return answer if index is None else answer.assign_coords(obs=index)
+        return self.clustering_.membership(self._ask(X), level, to=to)
 
     def scorecard(self, X: Any, level: float = 0.9, *, to: int | None = None) -> Any:
         """`membership` as a flat table in the caller's library; see `Clustering.scorecard`."""
@@ -369,14 +408,17 @@ class Clusterer(BaseEstimator, abc.ABC):
         """Set the fit's attributes from `clustering_`."""
 
 
-def native(X: Any) -> Any:
-    """Data frames that scikit-learn does not know, as pandas."""
-    if hasattr(X, "__array__") and not hasattr(X, "columns"):
-        return np.asarray(X) if isinstance(X, jax.Array) else X
-    frame = nw.from_native(X, eager_only=True, pass_through=True)
-    if isinstance(frame, nw.DataFrame) and frame.implementation.is_pyarrow():
-        return frame.to_pandas()
-    return X
+def _printed(what: str) -> Progress:
+    """A callback that prints ``what: done of total`` at every tenth of the way."""
+    told = 0
+
+    def progress(done: int, total: int) -> None:
+        nonlocal told
+        if 10 * done // max(total, 1) > told:
+            told = 10 * done // total
+            print(f"{what}: {done} of {total}")
+
+    return progress
 
 
 def _too_fine(mixture: Mixture, point: Draws, units: Units, *, hard: bool) -> bool:

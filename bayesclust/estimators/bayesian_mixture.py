@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import inspect
 import json
 import warnings
 from pkgutil import resolve_name
@@ -26,6 +27,7 @@ from bayesclust.estimators._base import (
     RANDOM_STATE,
     Clusterer,
     Whole,
+    known_only,
     rows_by_name,
     warn_interrupted,
     warn_unconverged,
@@ -33,10 +35,11 @@ from bayesclust.estimators._base import (
 )
 from bayesclust.families import ConditionalFamily, Prior
 from bayesclust.mixture import Mixture
-from bayesclust.posterior.clustering import Clustering, Training, row_names
+from bayesclust.posterior.clustering import Clustering, Training
 from bayesclust.posterior.priors import is_known, restored
 from bayesclust.posterior.relabel import in_order
 from bayesclust.posterior.report import unreadable
+from bayesclust.table import row_names
 from bayesclust.weights.base import WeightPrior
 
 
@@ -66,6 +69,8 @@ class BayesianMixture(DensityMixin, Clusterer):
         Divide columns by their standard deviation inside the fit; everything is reported in the
         units of `X`.
     random_state : int, RandomState or None
+    verbose : bool or int
+        Print what each start reached, and how far draws have come.
 
     Attributes
     ----------
@@ -102,8 +107,10 @@ class BayesianMixture(DensityMixin, Clusterer):
         "align": [StrOptions(set(_names.ALIGNMENTS))],
         "standardize": ["boolean"],
         "random_state": RANDOM_STATE,
+        "verbose": ["verbose"],
     }
 
+    @known_only
     def __init__(
         self,
         n_components: int = 1,
@@ -115,6 +122,7 @@ class BayesianMixture(DensityMixin, Clusterer):
         align: str = "pivot",
         standardize: bool = False,
         random_state: Any = None,
+        verbose: bool | int = 0,
     ) -> None:
         self.n_components = n_components
         self.family = family
@@ -124,6 +132,7 @@ class BayesianMixture(DensityMixin, Clusterer):
         self.align = align
         self.standardize = standardize
         self.random_state = random_state
+        self.verbose = verbose
 
     @whole
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> BayesianMixture:
@@ -144,16 +153,18 @@ class BayesianMixture(DensityMixin, Clusterer):
         rows = self._validate(X, reset=True, minimum=2)
         weight = self._weights(sample_weight, rows)
         units = self._units(rows, weight)
-        mixture = self._mixture()
+        mixture = _kept(self._mixture())
         engine = self.engine
         if isinstance(engine, str):
             engine = resolve_name(_names.look_up(_names.ENGINES, engine, "engine"))()
         check(engine, mixture)
         extra = {}
-        if getattr(self, "_progress", None) is not None:
-            extra["progress"] = self._progress
+        progress = self._reporter(type(engine).__name__)
+        if progress is not None and "progress" in inspect.signature(engine.run).parameters:
+            extra["progress"] = progress
         (key,) = self._keys("fit")
         draws = engine.run(key, mixture, rows, sample_weight=weight, units=units, **extra)
+        self._tell(draws, "bound")
         warn_interrupted(draws)
         if not np.all(draws.flags.get("converged", True)):
             warn_unconverged(
@@ -251,15 +262,16 @@ class BayesianMixture(DensityMixin, Clusterer):
     @rows_by_name
     def score_samples(self, X: Any) -> np.ndarray:
         """Log posterior predictive density of each row, ``(n,)``, in the units of `X`."""
-        X = self._ask(X)
-        return self.clustering_.log_density(X).astype(X.dtype, copy=False)
+        rows = self._ask(X)
+        return self.clustering_.log_density(rows).astype(rows.dtype, copy=False)
 
     @rows_by_name
     def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
         """Mean log posterior predictive density of the rows."""
-        X = self._ask(X)
-        weight = self._weights(sample_weight, X)
-        return float(np.average(self.score_samples(X).astype(np.float64), weights=weight))
+        rows = self._ask(X)
+        weight = self._weights(sample_weight, rows.values)
+        density = self.clustering_.log_density(rows).astype(np.float64)
+        return float(np.average(density, weights=weight))
 
     def diagnostics(self) -> Any:
         """How well the chains have mixed, see `Clustering.diagnostics`."""
@@ -323,6 +335,11 @@ class BayesianMixture(DensityMixin, Clusterer):
         with jax.enable_x64(True):
             X, y = _from_prior(self.prior_, jax.random.split(key, n_draws), n_samples)
             return np.asarray(X).astype(self.means_.dtype), np.asarray(y)
+
+
+def _kept(mixture: Mixture) -> Mixture:
+    """The same model with copies of the arrays that its priors hold."""
+    return jax.tree.map(lambda v: v.copy() if isinstance(v, np.ndarray) else v, mixture)
 
 
 @functools.partial(jax.jit, static_argnames="n")

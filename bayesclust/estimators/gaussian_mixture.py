@@ -21,6 +21,7 @@ from bayesclust.estimators._base import (
     Clusterer,
     Number,
     Whole,
+    known_only,
     rows_by_name,
     warn_short,
     warn_unconverged,
@@ -31,6 +32,7 @@ from bayesclust.posterior import membership
 from bayesclust.posterior.clustering import Clustering
 from bayesclust.posterior.relabel import in_order
 from bayesclust.posterior.report import n_best_starts
+from bayesclust.table import read_numbers
 from bayesclust.weights.dirichlet import Dirichlet
 
 
@@ -69,6 +71,8 @@ class GaussianMixture(DensityMixin, Clusterer):
     num_draws : int
         Number of refits.
     random_state : int, RandomState or None
+    verbose : bool or int
+        Print what each start reached, and how far draws have come.
     warm_start : bool
         Begin at the last fit's parameters.
 
@@ -127,9 +131,11 @@ class GaussianMixture(DensityMixin, Clusterer):
         "uncertainty": [StrOptions(set(_names.UNCERTAINTIES)), None],
         "num_draws": [Whole(2)],
         "random_state": RANDOM_STATE,
+        "verbose": ["verbose"],
         "warm_start": ["boolean"],
     }
 
+    @known_only
     def __init__(
         self,
         n_components: int = 1,
@@ -148,6 +154,7 @@ class GaussianMixture(DensityMixin, Clusterer):
         uncertainty: str | None = None,
         num_draws: int = 200,
         random_state: Any = None,
+        verbose: bool | int = 0,
         warm_start: bool = False,
     ) -> None:
         self.n_components = n_components
@@ -165,6 +172,7 @@ class GaussianMixture(DensityMixin, Clusterer):
         self.uncertainty = uncertainty
         self.num_draws = num_draws
         self.random_state = random_state
+        self.verbose = verbose
         self.warm_start = warm_start
 
     @whole
@@ -208,6 +216,7 @@ class GaussianMixture(DensityMixin, Clusterer):
         n_init = 1 if len(given) == len(family.dims) else self.n_init
         engine = EM(tol=float(self.tol), max_iter=int(self.max_iter), n_init=int(n_init))
         point = engine.run(key_fit, mixture, rows, sample_weight=weight, start=starts, units=units)
+        self._tell(point, "mean log likelihood")
         if "mean" not in given:
             point = in_order(point, family)
         if point.flags["floored"].any() and warn_short(rows, weight, k, "n_components"):
@@ -234,7 +243,7 @@ class GaussianMixture(DensityMixin, Clusterer):
         self.converged_ = bool(point.flags["converged"].all())
         self.n_iter_ = int(point.stats["n_steps"][0, 0])
         self.lower_bound_ = float(point.stats["objective"][0, 0])
-        objectives = np.asarray(point.flags["objectives"])
+        objectives = np.array(point.flags["objectives"])
         trace = np.asarray(point.trace)[int(np.nanargmax(objectives))]
         self.lower_bounds_ = trace[np.isfinite(trace)]
         self.objectives_ = objectives
@@ -319,23 +328,23 @@ class GaussianMixture(DensityMixin, Clusterer):
     @rows_by_name
     def score_samples(self, X: Any) -> np.ndarray:
         """Log density of each row, ``(n,)``, in the units of `X`."""
-        X = self._ask(X)
-        return self.clustering_.log_density(X).astype(X.dtype, copy=False)
+        rows = self._ask(X)
+        return self.clustering_.log_density(rows).astype(rows.dtype, copy=False)
 
     @rows_by_name
     def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
         """Mean log density of the rows."""
-        X = self._ask(X)
-        weight = self._weights(sample_weight, X)
-        return float(np.average(self.score_samples(X).astype(np.float64), weights=weight))
+        rows = self._ask(X)
+        weight = self._weights(sample_weight, rows.values)
+        density = self.clustering_.log_density(rows).astype(np.float64)
+        return float(np.average(density, weights=weight))
 
     def _n_parameters(self) -> int:
         k, d = self.means_.shape
         return self.clustering_.mixture.family.n_parameters(k, d) + k - 1
 
-    def _deviance(self, X: Any, sample_weight: Any) -> tuple[float, float]:
+    def _deviance(self, rows: np.ndarray, sample_weight: Any) -> tuple[float, float]:
         """Minus twice the log likelihood at the point fit, and the weight of the rows."""
-        rows = self._ask(X)
         weight = self._weights(sample_weight, rows)
         weight = np.ones(len(rows)) if weight is None else weight.astype(np.float64)
         density = membership.log_density(self.clustering_.point_model, rows)
@@ -344,13 +353,16 @@ class GaussianMixture(DensityMixin, Clusterer):
     @rows_by_name
     def bic(self, X: Any, sample_weight: Any = None) -> float:
         """Bayesian information criterion of the point fit (Schwarz 1978); lower is better."""
-        deviance, total = self._deviance(X, sample_weight)
+        return self._bic(self._ask(X).values, sample_weight)
+
+    def _bic(self, rows: np.ndarray, sample_weight: Any) -> float:
+        deviance, total = self._deviance(rows, sample_weight)
         return deviance + self._n_parameters() * float(np.log(total))
 
     @rows_by_name
     def aic(self, X: Any, sample_weight: Any = None) -> float:
         """Akaike information criterion of the point fit; lower is better."""
-        return self._deviance(X, sample_weight)[0] + 2.0 * self._n_parameters()
+        return self._deviance(self._ask(X).values, sample_weight)[0] + 2.0 * self._n_parameters()
 
     @rows_by_name
     def icl(self, X: Any, sample_weight: Any = None) -> float:
@@ -359,12 +371,12 @@ class GaussianMixture(DensityMixin, Clusterer):
         BIC plus twice the entropy of the memberships (Biernacki, Celeux & Govaert 2000, eq. 5,
         with the memberships in place of their modes): clusters that overlap are paid for.
         """
-        rows = self._ask(X)
+        rows = self._ask(X).values
         p = membership.probabilities(self.clustering_.point_model, rows).astype(np.float64)
         entropy = -np.sum(p * np.log(np.where(p > 0, p, 1)), axis=1)
         weight = self._weights(sample_weight, rows)
         total = entropy.sum() if weight is None else (weight * entropy).sum()
-        return self.bic(X, sample_weight) + 2 * float(total)
+        return self._bic(rows, sample_weight) + 2 * float(total)
 
     def sample(self, n_samples: int = 1) -> tuple[np.ndarray, np.ndarray]:
         """Draw rows from the fitted mixture.
@@ -396,12 +408,10 @@ _SPREAD = {"full": "cov", "tied": "cov", "diag": "var", "spherical": "var"}
 
 
 def _shaped(value: Any, shape: tuple[int, ...], name: str) -> np.ndarray:
-    value = np.asarray(value, np.float64)
-    if value.shape != shape:
-        raise ValueError(f"{name} has shape {value.shape}, expected {shape}")
-    if not np.isfinite(value).all():
-        raise ValueError(f"{name} holds NaN or infinity: give finite values")
-    return value
+    given, _ = read_numbers(value, name)
+    if given.shape != shape:
+        raise ValueError(f"{name} has shape {given.shape}, expected {shape}")
+    return given.astype(np.float64)
 
 
 def _inverted(precision: np.ndarray, kind: str) -> np.ndarray:

@@ -16,6 +16,7 @@ from bayesclust.estimators._base import (
     Clusterer,
     Number,
     Whole,
+    known_only,
     rows_by_name,
     warn_short,
     warn_unconverged,
@@ -25,6 +26,7 @@ from bayesclust.families.spherical import SphericalGaussian
 from bayesclust.mixture import Mixture
 from bayesclust.posterior.clustering import Clustering
 from bayesclust.posterior.report import n_best_starts
+from bayesclust.table import read_numbers
 
 CHEAP = 2_000_000
 """Multiply-adds per sweep up to which ``n_init="auto"`` makes ten starts."""
@@ -66,6 +68,8 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Cl
     seeding_rows : int, optional
         Seed on a random subsample of so many rows, for huge data.
     random_state : int, RandomState or None
+    verbose : bool or int
+        Print what each start reached, and how far draws have come.
 
     Attributes
     ----------
@@ -117,8 +121,10 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Cl
         "history": ["boolean"],
         "seeding_rows": [Whole(), None],
         "random_state": RANDOM_STATE,
+        "verbose": ["verbose"],
     }
 
+    @known_only
     def __init__(
         self,
         n_clusters: int = 8,
@@ -133,6 +139,7 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Cl
         history: bool = False,
         seeding_rows: int | None = None,
         random_state: Any = None,
+        verbose: bool | int = 0,
     ) -> None:
         self.n_clusters = n_clusters
         self.init = init
@@ -145,6 +152,7 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Cl
         self.history = history
         self.seeding_rows = seeding_rows
         self.random_state = random_state
+        self.verbose = verbose
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -204,10 +212,12 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Cl
     ) -> None:
         engine = Lloyd(tol=self.tol, max_iter=self.max_iter)
         point = engine.stand_for(result, rows, weight, units)
-        self.cluster_centers_ = np.asarray(result.centers)
+        self._tell(point, "inertia")
+        # Copies: what a caller does to them changes no answer.
+        self.cluster_centers_ = np.array(result.centers)
         self.inertia_ = float(result.inertia)
         self.n_iter_ = int(result.n_steps)
-        self.objectives_ = np.asarray(result.objectives)
+        self.objectives_ = np.array(result.objectives)
         self.n_best_starts_ = n_best_starts(self.objectives_, hard=True)
         self.temperature_ = float(point.stats["temperature"][0, 0])
         vars(self).pop("history_", None)
@@ -264,15 +274,15 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Cl
         (n, n_clusters) ndarray
             In the units of `X`, or in standard deviations with ``standardize=True``.
         """
-        X = self._ask(X)
-        return self.clustering_.distances(X).astype(X.dtype, copy=False)
+        rows = self._ask(X)
+        return self.clustering_.distances(rows).astype(rows.dtype, copy=False)
 
     @rows_by_name
     def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
         """Minus the weighted sum of squared distances to the nearest centre."""
-        X = self._ask(X)
-        weight = self._weights(sample_weight, X)
-        nearest = self.clustering_.distances(X).astype(np.float64).min(axis=1) ** 2
+        rows = self._ask(X)
+        weight = self._weights(sample_weight, rows.values)
+        nearest = self.clustering_.distances(rows).astype(np.float64).min(axis=1) ** 2
         return -float(nearest.sum() if weight is None else (weight * nearest).sum())
 
     @property
@@ -284,13 +294,11 @@ def given_or(table: dict[str, Any], init: Any, k: int, X: np.ndarray) -> Any:
     """A seeding by name, or centres checked against the data."""
     if isinstance(init, str):
         return _names.look_up(table, init, "init")
-    centers = np.asarray(init, dtype=X.dtype)
+    centers = read_numbers(init, "init", remedy="give finite centres")[0].astype(X.dtype)
     if centers.shape != (k, X.shape[1]):
         raise ValueError(
             f"The shape of the initial centers {centers.shape} does not match the number of "
             f"clusters and columns ({k}, {X.shape[1]}): init must be (n_clusters, d) centres or "
             f"one of {sorted(table)}"
         )
-    if not np.isfinite(centers).all():
-        raise ValueError("init holds NaN or infinity: give finite centres")
     return centers

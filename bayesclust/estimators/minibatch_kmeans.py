@@ -12,7 +12,7 @@ from bayesclust.core.random import generator
 from bayesclust.core.rows import Rows, block_size, pack_host
 from bayesclust.core.units import Units
 from bayesclust.estimators import _names
-from bayesclust.estimators._base import Number, Whole, warn_short, whole
+from bayesclust.estimators._base import Number, Whole, known_only, warn_short, whole
 from bayesclust.estimators.kmeans import KMeans, given_or
 from bayesclust.kmeans.assignment import assign_all
 from bayesclust.kmeans.fit import KMeansFit
@@ -28,7 +28,7 @@ class MiniBatchKMeans(KMeans):
 
     Parameters
     ----------
-    n_clusters, init, max_iter, tol, standardize, uncertainty, num_draws, random_state
+    n_clusters, init, max_iter, tol, standardize, uncertainty, num_draws, random_state, verbose
         As for `KMeans`; `max_iter` counts passes over the data. `tol` > 0 stops when the centres'
         smoothed squared moves, relative to the mean column variance, fall below it.
     batch_size : int
@@ -62,6 +62,7 @@ class MiniBatchKMeans(KMeans):
         "reassignment_ratio": [Number()],
     }
 
+    @known_only
     def __init__(
         self,
         n_clusters: int = 8,
@@ -77,6 +78,7 @@ class MiniBatchKMeans(KMeans):
         uncertainty: str | None = None,
         num_draws: int = 200,
         random_state: Any = None,
+        verbose: bool | int = 0,
     ) -> None:
         self.n_clusters = n_clusters
         self.init = init
@@ -90,6 +92,7 @@ class MiniBatchKMeans(KMeans):
         self.uncertainty = uncertainty
         self.num_draws = num_draws
         self.random_state = random_state
+        self.verbose = verbose
 
     @whole
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> MiniBatchKMeans:
@@ -173,10 +176,14 @@ class MiniBatchKMeans(KMeans):
         size = min(self.batch_size, n)
         order = generator(key)
         mean_variance = float(np.mean(units.variance(rows, weight)))
+        common = bool(np.all(units.scale == units.scale[0]))
+        square = float(units.scale[0] ** 2) if common else 1.0
         smooth = best = move = None
         waiting = 0
         alpha = min(1.0, 2.0 * size / (n + 1))
-        for _ in range(self.max_iter):
+        for done in range(self.max_iter):
+            if self.verbose and smooth is not None:
+                print(f"{type(self).__name__}, pass {done}: inertia {smooth * square:.6g} per row")
             shuffled = order.permutation(n)
             for first in range(0, n - size + 1, size):
                 index = shuffled[first : first + size]
@@ -220,7 +227,7 @@ class MiniBatchKMeans(KMeans):
         common = bool(np.all(units.scale == units.scale[0]))
         square = float(units.scale[0] ** 2) if common else 1.0
         self.n_steps_ = int(self._state.n_steps)
-        self.counts_ = served
+        self.counts_ = served.copy()
         result = KMeansFit(
             centers=units.outward(np.asarray(state.centers)).astype(rows.dtype),
             labels=labels,

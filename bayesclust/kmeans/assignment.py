@@ -19,6 +19,7 @@ from bayesclust.core.rows import Rows, pack_host, spread
 from bayesclust.core.sweep import fold
 from bayesclust.core.units import Units
 from bayesclust.kmeans.lloyd import lloyd_block
+from bayesclust.table import read, read_numbers
 
 DIRECT_WORK = 1 << 18
 """Below this many multiply-adds per sweep, distances are always taken by differences."""
@@ -132,9 +133,9 @@ def assign(X: Any, centers: Any, *, units: Units | None = None) -> np.ndarray:
     -------
     (n,) int32 ndarray
     """
-    X = np.asarray(X)
+    X = read(X).values
     d = X.shape[1]
-    centers = np.asarray(centers, np.float64)
+    centers = read_numbers(centers, "centers")[0].astype(np.float64)
     if units is None:
         shift = centers.mean(axis=0).astype(X.dtype).astype(np.float64)
         units = Units(shift, np.ones(d))

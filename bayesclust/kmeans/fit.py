@@ -16,11 +16,12 @@ from bayesclust.core import rows as rows_
 from bayesclust.core.checks import check_integer, check_memory, check_number
 from bayesclust.core.loop import run, settle_all, trace_length, trimmed
 from bayesclust.core.rows import Rows, pack, pack_host, spread, unblock
-from bayesclust.core.units import Units, natural_units, natural_units_traced
+from bayesclust.core.units import Units, natural_units, natural_units_traced, read_rows
 from bayesclust.kmeans.assignment import DIRECT_WORK, Assigned, assign_parts, assign_program
 from bayesclust.kmeans.lloyd import KMeansState, LloydStep, lloyd_block
 from bayesclust.kmeans.restarts import Plan, Seeding, best_start, best_start_driven, subsample
 from bayesclust.kmeans.seeding import greedy
+from bayesclust.table import read_numbers
 
 AFFORDABLE_LOSS = 1e-3
 """Rounding error of a squared distance, relative to the mean one, from which a fit is redone."""
@@ -159,8 +160,9 @@ def fit(
         return _fit_traced(
             key, jnp.asarray(X), k, sample_weight, given, seeding, n_init, max_iter, tol
         )
-    X = np.asarray(X)
-    weight = None if sample_weight is None else np.asarray(sample_weight)
+    X, weight = read_rows(X, sample_weight, units)
+    if given is not None:
+        given = read_numbers(given, "init", remedy="give finite centres")[0]
     with jax.enable_x64(X.dtype == np.float64):
         return fit_host(
             key,

@@ -10,7 +10,7 @@ from scipy.optimize import linear_sum_assignment
 
 from bayesclust.posterior.clustering import Clustering
 from bayesclust.posterior.relabel import Alignment, in_order_of_means, permute
-from bayesclust.posterior.scorecard import as_numpy
+from bayesclust.table import read
 
 ROWS = 4096
 """About how many held rows are compared."""
@@ -66,7 +66,7 @@ def align(new: Any, *, to: Any, X: Any = None) -> tuple[Clustering, pd.DataFrame
             f"new was fitted to {new.features} and to to {to.features}: ids can only be kept "
             "between fits to the same features"
         )
-    rows = to.training_rows(ROWS) if X is None else as_numpy(X, to.features)
+    rows = to.training_rows(ROWS) if X is None else read(X, to.features).values
     frame = pd.DataFrame(rows, columns=pd.Index(to.features))
     shared = overlaps(new.predict_proba(frame), to.predict_proba(frame))
     ours, theirs = linear_sum_assignment(shared, maximize=True)

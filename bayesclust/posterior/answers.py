@@ -22,7 +22,8 @@ from bayesclust.posterior.distance import common_scale, distances, nearest
 from bayesclust.posterior.lazy import xr
 from bayesclust.posterior.margin import margins_to
 from bayesclust.posterior.membership import Model
-from bayesclust.posterior.scorecard import as_numpy, naming, row_names, table
+from bayesclust.posterior.scorecard import naming, table
+from bayesclust.table import Table, read
 
 LABEL_BYTES = 2 << 30
 """Most memory that drawn labels may take."""
@@ -111,7 +112,8 @@ class RowAnswers(abc.ABC):
             If the labels would take more than 2 GB.
         """
         check_integer("seed", seed, 0, 2**32 - 1)
-        rows = self._rows(X)
+        given = self._read(X)
+        rows, index = given.values, given.index
         draws = self.point if self.draws is None else self.draws
         size = len(rows) * self.model.n_draws * (1 if self.n_clusters <= 127 else 2)
         if size > LABEL_BYTES:
@@ -119,9 +121,8 @@ class RowAnswers(abc.ABC):
                 f"labels of {len(rows)} rows under {self.model.n_draws} draws take "
                 f"{size / 2**30:.1f} GB: ask for fewer rows at a time"
             )
-        with naming(X, self.features):
+        with naming(given, self.features):
             labels = membership_.label_draws(self.model, rows, key_of(seed, "labels"))
-        index = row_names(X)
         return xr.Dataset(
             {"label": (("chain", "draw", "obs"), labels.reshape(*draws.shape, -1))},
             coords={
@@ -190,9 +191,9 @@ class RowAnswers(abc.ABC):
         k = self.n_clusters
         if to is not None and not (isinstance(to, Integral) and 0 <= to < k):
             raise ValueError(f"to={to!r} is no cluster: give one of 0 .. {k - 1}")
-        index = row_names(X)
-        with naming(X, self.features):
-            X = self._rows(X)
+        given = self._read(X)
+        X, index = given.values, given.index
+        with naming(given, self.features):
             label = self._labels(X) if self.hard else None
             out = membership_.membership(self.model, X, level, label, progress)
             out["margin"] = margins_to(
@@ -228,8 +229,8 @@ class RowAnswers(abc.ABC):
         return table(self.membership(X, level, to=to, progress=progress), X)
 
     def _rows(self, X: Any) -> np.ndarray:
+        return self._read(X).values
+
+    def _read(self, X: Any) -> Table:
         refuse_forked()
-        X = as_numpy(X, self.features)
-        if X.dtype != np.float32:
-            X = X.astype(np.float64, copy=False)
-        return X
+        return read(X, self.features)

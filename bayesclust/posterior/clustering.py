@@ -18,10 +18,11 @@ from bayesclust.posterior import tree as tree_
 from bayesclust.posterior.answers import RowAnswers
 from bayesclust.posterior.lazy import xr
 from bayesclust.posterior.relabel import Alignment, aligned, permute
-from bayesclust.posterior.scorecard import naming, row_names
+from bayesclust.posterior.scorecard import naming
 from bayesclust.posterior.store import MODEL_GROUPS, save
 from bayesclust.posterior.together import label_free
 from bayesclust.posterior.tree import Training
+from bayesclust.table import read
 
 ALIGNMENT_ROWS = 1000
 """About how many training rows draws are aligned by."""
@@ -106,6 +107,7 @@ class Clustering(RowAnswers):
                 return np.zeros(0)
             X, weight, _ = self._training
             self._reference = membership_.reference(self.model, X, weight)
+            self._reference.flags.writeable = False
         return self._reference
 
     def score_samples(self, X: Any) -> np.ndarray:
@@ -209,7 +211,7 @@ class Clustering(RowAnswers):
 
     @property
     def tree(self) -> xr.DataTree:
-        """Everything as one `xarray.DataTree`, built when first read.
+        """Everything as one `xarray.DataTree`, built when first read; its arrays are read-only.
 
         Groups: `posterior`, `sample_stats`, `point_estimate`, `optimization`, `constant_data`;
         `alignment` where there are draws; of the training rows, as long as they are at hand,
@@ -217,7 +219,7 @@ class Clustering(RowAnswers):
         each cluster has and how sure they are.
         """
         if self._tree is None:
-            self._tree = tree_.build(self, self._training, self._groups)
+            self._tree = tree_.protected(tree_.build(self, self._training, self._groups))
             self._training = None
         return self._tree
 
@@ -280,7 +282,8 @@ class Clustering(RowAnswers):
         if X is None:
             rows, _, index = self._held()
         else:
-            rows, index = self._rows(X), row_names(X)
+            given = read(X, self.features)
+            rows, index = given.values, given.index
         return rows, np.arange(len(rows)) if index is None else np.asarray(index)
 
     @property
@@ -292,7 +295,7 @@ class Clustering(RowAnswers):
                 "this clustering holds no training rows, as after save(rows=False) and after "
                 "pickling: call predict(X)"
             )
-        return np.asarray(groups["membership"]["label"])
+        return np.array(groups["membership"]["label"])
 
     def standard_errors(self) -> xr.Dataset:
         """Standard deviation of every parameter over the draws, by cluster.

@@ -53,63 +53,14 @@ def table(answer: xr.Dataset, X: Any) -> Any:
     return pd.DataFrame(data, index=getattr(X, "index", None) if hasattr(X, "columns") else None)
 
 
-def as_numpy(X: Any, features: list[str]) -> np.ndarray:
-    """Rows as a float array, columns of a frame picked by name.
-
-    Raises
-    ------
-    ValueError
-        If columns are missing, their number is wrong, or values are not finite.
-    """
-    frame = nw.from_native(X, eager_only=True, pass_through=True)
-    if isinstance(frame, nw.DataFrame):
-        columns = list(frame.columns)
-        # Like scikit-learn: names count only where all of them are strings.
-        if all(isinstance(c, str) for c in columns):
-            missing = [f for f in features if f not in columns]
-            if missing:
-                raise ValueError(
-                    f"X lacks the columns {missing}: the model was fitted to {features}. Rename "
-                    "the columns, or pass X.to_numpy() if their order is the same"
-                )
-            frame = frame.select(features)
-        X = frame.to_numpy()
-    X = np.asarray(X)
-    if X.ndim != 2 or X.shape[1] != len(features):
-        raise ValueError(
-            f"X has shape {X.shape}; expected (n, {len(features)}) with columns {features}. "
-            "Reshape a single row with X.reshape(1, -1)."
-        )
-    if X.dtype.kind not in "fiub":
-        try:
-            X = X.astype(np.float64)
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"X must be numeric, its dtype is {X.dtype}") from error
-    if X.dtype not in (np.float32, np.float64):
-        X = X.astype(np.float64)
-    if not np.isfinite(X).all():
-        raise ValueError("X contains NaN or infinity: drop or impute these rows")
-    return X
-
-
 @contextlib.contextmanager
 def naming(X: Any, features: list[str] | None) -> Iterator[None]:
-    """Have an `Overflow` name the row, where the frame's index has names, and the column."""
+    """Have an `Overflow` name the row, where the rows' index has names, and the column."""
     try:
         yield
     except Overflow as error:
         position, column = error.args[:2]
         index = getattr(X, "index", None)
-        plain = index is None or callable(index) or isinstance(index, pd.RangeIndex)
+        name = None if index is None or callable(index) else index[position]
         feature = None if features is None else features[column]
-        raise error.named(None if plain else index[position], feature) from None
-
-
-def row_names(X: Any) -> Any:
-    """Index of a pandas frame, as names of rows; None for anything else."""
-    index = getattr(X, "index", None)
-    if index is None or callable(index):
-        return None
-    names = np.asarray(index)
-    # Anything but numbers and plain times goes by its text, as files keep no other objects.
-    return names if names.dtype.kind in "iufMm" else np.asarray([str(v) for v in index], dtype=str)
+        raise error.named(None if name == position else name, feature) from None

@@ -23,7 +23,9 @@ LOG_LIKELIHOOD_SIZE = 4_000_000
 
 
 class Training(NamedTuple):
-    """The rows of the fit, held by reference until the tree has been built.
+    """The rows of the fit, held until the tree has been built.
+
+    Answers read them again, so they must lie in memory that no caller writes to.
 
     Attributes
     ----------
@@ -91,6 +93,15 @@ def build(
     if training is not None:
         found |= _row_groups(clustering, training)
     return xr.DataTree.from_dict({**found, **groups})
+
+
+def protected(tree: xr.DataTree) -> xr.DataTree:
+    """The same tree, its arrays read-only: answers are read off it, too."""
+    for node in tree.subtree:
+        for variable in node.dataset.variables.values():
+            if isinstance(variable.data, np.ndarray):
+                variable.data.flags.writeable = False
+    return tree
 
 
 def log_likelihood(clustering: Clustering, X: np.ndarray, obs: Any) -> xr.Dataset:
