@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -85,6 +86,7 @@ class Clustering(RowAnswers):
         self._reference = reference
         self._groups = groups or {}
         self._tree: xr.DataTree | None = None
+        self._lock = threading.RLock()  # of what is built when first asked for
         if draws is not None and alignment is None:
             assert training is not None and self.draws is not None
             models = (self._model(self.point), self._model(self.draws))
@@ -101,12 +103,13 @@ class Clustering(RowAnswers):
     @property
     def reference(self) -> np.ndarray:
         """Sorted log densities of (some of) the training rows, to rank others among."""
-        if self._reference is None:
-            if self._training is None:
-                return np.zeros(0)
-            X, weight, _ = self._training
-            self._reference = membership_.reference(self.model, X, weight)
-        return self._reference
+        with self._lock:
+            if self._reference is None:
+                if self._training is None:
+                    return np.zeros(0)
+                X, weight, _ = self._training
+                self._reference = membership_.reference(self.model, X, weight)
+            return self._reference
 
     # -- labels ------------------------------------------------------------------------------
 
@@ -203,10 +206,11 @@ class Clustering(RowAnswers):
         `alignment` where there are draws; of the training rows, as long as they are at hand,
         `membership`, `observed_data` and, if small, `log_likelihood`.
         """
-        if self._tree is None:
-            self._tree = tree_.build(self, self._training, self._groups)
-            self._training = None
-        return self._tree
+        with self._lock:
+            if self._tree is None:
+                self._tree = tree_.build(self, self._training, self._groups)
+                self._training = None
+            return self._tree
 
     def log_likelihood(self, X: Any = None) -> xr.Dataset:
         """Log density of each row under each draw, clusters summed out: what `arviz.loo` needs.
@@ -358,8 +362,13 @@ class Clustering(RowAnswers):
 
     def __getstate__(self) -> dict[str, Any]:
         # Pickles keep what scoring needs, not the training rows.
-        state = {n: v for n, v in self.__dict__.items() if n not in ("model", "point_model")}
+        left_out = ("model", "point_model", "_lock")
+        state = {n: v for n, v in self.__dict__.items() if n not in left_out}
         return {**state, "_reference": self.reference, "_training": None, "_tree": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._lock = threading.RLock()
 
     def __repr__(self) -> str:
         c, s = (self.point if self.draws is None else self.draws).shape
