@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -86,6 +87,7 @@ class Clustering(RowAnswers):
         self._reference = reference
         self._groups = groups or {}
         self._tree: xr.DataTree | None = None
+        self._lock = threading.RLock()  # of what is built when first asked for
         if draws is not None and alignment is None:
             assert training is not None and self.draws is not None
             models = (self._model(self.point), self._model(self.draws))
@@ -102,13 +104,14 @@ class Clustering(RowAnswers):
     @property
     def reference(self) -> np.ndarray:
         """Sorted log densities of (some of) the training rows, to rank others among."""
-        if self._reference is None:
-            if self._training is None:
-                return np.zeros(0)
-            X, weight, _ = self._training
-            self._reference = membership_.reference(self.model, X, weight)
-            self._reference.flags.writeable = False
-        return self._reference
+        with self._lock:
+            if self._reference is None:
+                if self._training is None:
+                    return np.zeros(0)
+                X, weight, _ = self._training
+                self._reference = membership_.reference(self.model, X, weight)
+                self._reference.flags.writeable = False
+            return self._reference
 
     def score_samples(self, X: Any) -> np.ndarray:
         """Log density of each row, ``(n,)``: `log_density` by scikit-learn's name."""
@@ -218,10 +221,11 @@ class Clustering(RowAnswers):
         `membership`, `observed_data` and, if small, `log_likelihood`; `members`, how many rows
         each cluster has and how sure they are.
         """
-        if self._tree is None:
-            self._tree = tree_.protected(tree_.build(self, self._training, self._groups))
-            self._training = None
-        return self._tree
+        with self._lock:
+            if self._tree is None:
+                self._tree = tree_.protected(tree_.build(self, self._training, self._groups))
+                self._training = None
+            return self._tree
 
     def log_likelihood(self, X: Any = None) -> xr.Dataset:
         """Log density of each row under each draw, clusters summed out: what `arviz.loo` needs.
@@ -387,10 +391,15 @@ class Clustering(RowAnswers):
 
     def __getstate__(self) -> dict[str, Any]:
         # Pickles keep what scoring needs, not the training rows.
-        state = {n: v for n, v in self.__dict__.items() if n not in ("model", "point_model")}
+        left_out = ("model", "point_model", "_lock")
+        state = {n: v for n, v in self.__dict__.items() if n not in left_out}
         groups = {n: g for n, g in self._groups.items() if n in MODEL_GROUPS}
         without = {"_groups": groups, "_training": None, "_tree": None}
         return {**state, **without, "_reference": self.reference}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._lock = threading.RLock()
 
     def __repr__(self) -> str:
         c, s = (self.point if self.draws is None else self.draws).shape

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import arviz as az
@@ -138,3 +139,69 @@ def test_repr(models: Any) -> None:
     tree = models["mixture-drawn"].posterior_
     assert tree["posterior"].attrs["draws"] == "bootstrap refits"
     assert "chain" not in " ".join(models["mixture-drawn"].diagnose())
+
+
+OURS = ["size", "weight", "share", "probability", "cluster", "obs", "draw", "chain", "feature"]
+
+
+@pytest.mark.parametrize("drawn", [False, True])
+def test_features_may_be_called_as_anything_of_ours(X: np.ndarray, drawn: bool) -> None:
+    names = [*OURS, "mean", "mean(size)", "se(size)", "", "outlier", "margin", "label"]
+    rows = np.random.default_rng(0).normal(size=(60, len(names))) + np.repeat([[0], [9]], 30, 0)
+    frame = pd.DataFrame(rows, columns=names)
+    how = {"uncertainty": "bootstrap", "num_draws": 8} if drawn else {}
+    model = KMeans(2, random_state=0, **how).fit(frame)
+    plain = KMeans(2, random_state=0, **how).fit(rows)
+    table = model.summary()
+    assert table.columns.is_unique
+    expected = plain.summary()
+    np.testing.assert_array_equal(table, expected)
+    halves = [rows[:30].mean(axis=0), rows[30:].mean(axis=0)]
+    for j, name in enumerate(names):
+        found = table[f"mean({name})"].to_numpy()
+        np.testing.assert_allclose(found, [halves[0][j], halves[1][j]])
+    assert table["size"].tolist() == [30, 30]
+    assert table["share"].tolist() == [0.5, 0.5]
+    card = model.scorecard(frame)
+    pd.testing.assert_frame_equal(card, plain.scorecard(rows))
+    tree = model.posterior_
+    assert tree["posterior"]["feature"].values.tolist() == names
+    assert tree["observed_data"]["feature"].values.tolist() == names
+    center = tree["posterior"]["mean"].sel(feature="cluster", cluster=0)
+    assert center.dims == ("chain", "draw")
+    if drawn:
+        assert model.standard_errors()["mean"].sel(feature="draw").dims == ("cluster",)
+
+
+def test_rows_may_share_a_name(X: np.ndarray) -> None:
+    index = pd.Index(["a", "b"] * 30, name="cluster")
+    frame = pd.DataFrame(X, columns=["x", "y"], index=index)
+    model = KMeans(3, random_state=0).fit(frame)
+    answer = model.membership(frame)
+    assert answer["obs"].values.tolist() == index.tolist()
+    np.testing.assert_array_equal(answer["label"], model.labels_)
+    card = model.scorecard(frame)
+    assert card.index.equals(index)
+    np.testing.assert_array_equal(card["cluster"], model.labels_)
+    assert model.posterior_["membership"].sizes["obs"] == 60
+
+
+def test_margins_say_their_unit(models: Any, frame: pd.DataFrame) -> None:
+    assert models["kmeans"].membership(frame)["margin"].attrs["units"] == "data"
+    wide = models["standardized"].membership(frame)["margin"]
+    assert wide.attrs["units"] == "column standard deviations"
+
+
+def test_many_threads_ask_at_once(X: np.ndarray) -> None:
+    model = GaussianMixture(3, random_state=0).fit(X)
+    expected = GaussianMixture(3, random_state=0).fit(X).scorecard(X)
+
+    def ask(i: int) -> pd.DataFrame:
+        if i % 4 == 0:
+            assert "membership" in model.posterior_.children
+        return model.scorecard(X)
+
+    with ThreadPoolExecutor(8) as pool:
+        for card in pool.map(ask, range(24)):
+            pd.testing.assert_frame_equal(card, expected)
+    assert "membership" in model.posterior_.children

@@ -34,7 +34,7 @@ MODELS: dict[str, Any] = {
     "tied": GaussianMixture(2, covariance_type="tied", random_state=0),
     "diag": GaussianMixture(2, covariance_type="diag", random_state=0),
     "spherical": GaussianMixture(2, covariance_type="spherical", random_state=0),
-    "many": GaussianMixture(50, init_params="random_from_data", max_iter=1, tol=1e9),
+    "many": GaussianMixture(50, init_params="random_from_data", tol=1e9, random_state=0),
     "bayes": BayesianMixture(2, engine=Gibbs(20, 4, 2), random_state=0),
 }
 
