@@ -32,11 +32,8 @@ def whole(path: Path, write: Callable[[str], None]) -> None:
 
 
 def dump(table: Any, path: str, suffix: str, index: bool) -> None:
-    """Write a table in the format of a suffix."""
-    if suffix.lower() == ".csv":
-        table.to_csv(path, index=index)
-    else:
-        table.to_parquet(path, index=index)
+    """Write a table of scores."""
+    Path(path).write_bytes(table.data())
 
 
 def write_both(
