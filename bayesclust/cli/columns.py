@@ -27,16 +27,19 @@ EXPECTED_REPEATS = 5.0
 """Repeats that would be expected of whole numbers drawn at random from the same range: so many
 that there is not one by chance in fewer than one table of a hundred."""
 
-CODE_DIGITS = 6
+CODE_DIGITS = 8
 """Whole numbers that all have as many digits, or more, are codes if they are all different."""
 
 LABEL_WIDTH = 40
 """Longest text that names a row in a printed table."""
 
-NAME_OF_ID = re.compile(r"(?:^|[^A-Za-z])(?:id|ID|Id)$|[a-z](?:Id|ID)$")
-NAME_OF_NUMBER = re.compile(
-    r"(?:row|index|idx|no|nr|num|number|rank|obs|key|unnamed)[\W_0-9]*", re.I
+NUMBERING = frozenset(
+    "id ids identifier uuid guid key code number num no nr serial ref reference record row rows "
+    "rownames index idx obs observation case subject patient participant customer client user "
+    "member account sample specimen barcode sku isbn ean ticket order invoice transaction "
+    "unnamed".split()
 )
+"""Last words of names that whole numbers go by when they only tell rows apart."""
 
 
 @dataclass
@@ -263,7 +266,7 @@ def choose(sheet: Sheet, columns: str | None, identifier: str | None, ours: set[
     if doubtful:
         said.insert(-1, f"used, though no two rows agree in them: {listed(doubtful)}")
     said += read_as(found, decimal)
-    if key is None and sheet.named and names[0] in sum(left.values(), []):
+    if key is None and sheet.named and any(names[0] in some for some in left.values()):
         key = names[0]
     if key is None:
         key = next(iter(ids), None)
@@ -307,22 +310,37 @@ def identifiers(sheet: Sheet, found: dict[str, Column]) -> tuple[dict[str, str],
         if (steps == 1).all() or (steps == -1).all():
             left[name] = "numbers the rows"
             continue
+        last = _last_word(name)
         different = len(np.unique(values)) == n
-        if NAME_OF_ID.search(name) or (different and NAME_OF_NUMBER.fullmatch(name)):
+        if last == "id" or (different and last in NUMBERING):
             left[name] = "looks like an identifier"
             continue
-        if not different or n < FEW:
+        if not different or n < FEW or not _digits_only(sheet, name, values):
             continue
         repeats = n * n / (2 * (np.ptp(values) + 1))
-        digits = {len(f"{abs(v):.0f}") for v in values}
-        code = len(digits) == 1 and min(digits) >= CODE_DIGITS
+        lengths = {len(f"{v:.0f}") for v in values}
+        code = len(lengths) == 1 and min(lengths) >= CODE_DIGITS
         if repeats >= EXPECTED_REPEATS or code or _zero_first(sheet, name):
             left[name] = "looks like an identifier"
         else:
             doubtful.append(name)
-    if len(doubtful) == 1 and len(found) - len(left) > 1:  # the odd one out
+    alone = len(doubtful) == 1 and len(found) - len(left) > 1
+    if alone and doubtful[0] == sheet.frame.columns[0]:
         left[doubtful.pop()] = "looks like an identifier"
     return left, doubtful
+
+
+def _last_word(name: str) -> str:
+    """The last word of a name, numbers aside: id of patient_id, patientId and "Patient ID 2"."""
+    words = re.findall(r"[A-Z]*[a-z]+|[A-Z]+", name)
+    return words[-1].lower() if words else ""
+
+
+def _digits_only(sheet: Sheet, name: str, values: np.ndarray) -> bool:
+    """Whether whole numbers are written as identifiers are: no sign, no decimals, no groups."""
+    if sheet.form is not None:
+        return bool(_stripped(sheet, name).str.fullmatch("[0-9]+").all())
+    return sheet.frame[name].dtype.kind in "iu" and bool((values >= 0).all())
 
 
 def _zero_first(sheet: Sheet, name: str) -> bool:

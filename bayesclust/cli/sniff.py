@@ -87,46 +87,48 @@ def separator(sample: str, cut: bool, decimal: str | None, path: Any) -> str:
     for sep in SEPARATORS:
         if sep not in sample:
             continue
-        table = _table(sample, sep, cut)
+        lines, table = _table(sample, sep, cut)
         if not table or max(map(len, table)) < 2:
             continue
         if regular(table, decimal == "," and sep == ","):
             fits[sep] = _share_of_numbers(table)
         else:
-            uneven[sep] = table
+            uneven[sep] = lines, table
     best = [sep for sep in fits if fits[sep] == max(fits.values())]
     if len(best) == 1:
         return best[0]
     if len(best) > 1:
         names = " and ".join(SEPARATORS[s] for s in best)
         fail(f"{path}: columns may be separated by {names}: say which with --sep")
-    table = _table(sample, BLANKS, cut)
+    _, table = _table(sample, BLANKS, cut)
     if table and regular(table, False) and len(table[0]) > 1 and _share_of_numbers(table) == 1:
         return BLANKS
     if uneven and not _one_column(uneven, decimal):
-        sep, table = min(uneven.items(), key=lambda item: _unevenness(item[1]))
-        width = len(table[0])
-        i, cells = next((i, r) for i, r in enumerate(table) if len(r) != width)
+        sep = min(uneven, key=lambda s: _unevenness(uneven[s][1]))
+        lines, table = uneven[sep]
+        i = next(i for i, cells in enumerate(table) if len(cells) != len(table[0]))
         fail(
-            f"{path}: cannot tell how columns are separated: split at {SEPARATORS[sep]}, the first "
-            f"line has {width} and record {i + 1} has {len(cells)} cells. Give --sep (and "
-            "--decimal, where commas are decimal marks), or mend the lines"
+            f"{path}: cannot tell how columns are separated: split at {SEPARATORS[sep]}, line "
+            f"{lines[0]} has {len(table[0])} and line {lines[i]} has {len(table[i])} cells. Mend "
+            "the lines, or give --sep (and --decimal, if commas are decimal marks)"
         )
-    return ","  # one column
+    return ";" if decimal == "," else ","  # one column
 
 
-def _table(sample: str, sep: str, cut: bool) -> list[list[str]]:
-    """Cells of the sample; none where its quotes do not end."""
-    table = []
+def _table(sample: str, sep: str, cut: bool) -> tuple[list[int], list[list[str]]]:
+    """Lines and cells of the sample; none where its quotes do not end."""
+    lines, table = [], []
     try:
-        for _, cells in records(io.StringIO(sample, newline=""), sep):
-            table.append(cells)
+        for line, cells in records(io.StringIO(sample, newline=""), sep):
+            if len(cells) > 1 or "".join(cells).strip():
+                lines.append(line)
+                table.append(cells)
     except csv.Error:
         if not cut:
-            return []
+            return [], []
     if cut and len(table) > 1:
         table.pop()  # it may go on
-    return [cells for cells in table if len(cells) > 1 or "".join(cells).strip()]
+    return lines, table
 
 
 def regular(table: Sequence[Sequence[str]], strict: bool) -> bool:
@@ -169,6 +171,6 @@ def _unevenness(table: Sequence[Sequence[str]]) -> float:
     return 1 - max(widths.count(w) for w in set(widths)) / len(widths)
 
 
-def _one_column(uneven: dict[str, list[list[str]]], decimal: str | None) -> bool:
+def _one_column(uneven: dict[str, Any], decimal: str | None) -> bool:
     """Whether the only commas are the decimal marks that the user spoke of."""
     return decimal == "," and set(uneven) == {","}
