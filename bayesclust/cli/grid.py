@@ -14,26 +14,34 @@ DIGITS = 4
 """Significant digits of a figure whose error is not known."""
 
 
-def grid(columns: Sequence[tuple[str, Sequence[str]]], width: int, keys: int = 1) -> list[str]:
+Column = tuple[str, Sequence[str]]
+"""A name and the cells below it."""
+
+
+def fits(columns: Sequence[Column], width: int) -> bool:
+    """Whether columns have room side by side."""
+    return len(blocks(columns, width, 0)) < 2
+
+
+def grid(columns: Sequence[Column], width: int) -> list[str]:
     """Lay columns out side by side, in blocks that are as wide as the terminal.
 
     Parameters
     ----------
     columns : sequence of (name, cells)
-        The first `keys` of them begin every block.
+        The first one begins every block.
     width : int
-        Columns of the terminal; a block of one column may be wider.
-    keys : int
+        Columns of the terminal; a block of two columns may be wider.
 
     Returns
     -------
     list of str
     """
-    columns = [(visible(name), [visible(c) for c in cells]) for name, cells in columns]
     lines: list[str] = []
-    for block in blocks(columns, width, keys):
+    for block in blocks(columns, width, 1):
         if lines:
             lines.append("")
+        block = [(visible(name), [visible(c) for c in cells]) for name, cells in block]
         sizes = [max(map(_size, (name, *cells))) for name, cells in block]
         rows = [[name for name, _ in block], *zip(*(cells for _, cells in block), strict=True)]
         for i, row in enumerate(rows):
@@ -44,22 +52,23 @@ def grid(columns: Sequence[tuple[str, Sequence[str]]], width: int, keys: int = 1
     return lines
 
 
-def blocks(
-    columns: Sequence[tuple[str, Sequence[str]]], width: int, keys: int
-) -> list[list[tuple[str, Sequence[str]]]]:
+def blocks(columns: Sequence[Column], width: int, keys: int) -> list[list[Column]]:
     """Columns of each block, the first `keys` in all of them."""
-    head, rest = list(columns[:keys]), columns[keys:]
-
-    def wide(block: Sequence[tuple[str, Sequence[str]]]) -> int:
-        sizes = [max(map(_size, (name, *cells))) for name, cells in block]
-        return sum(sizes) + GAP * (len(sizes) - 1) + 3
-
-    out = [list(head)]
-    for column in rest:
-        if len(out[-1]) > keys and wide([*out[-1], column]) > width:
+    head = list(columns[:keys])
+    out, used = [list(head)], [_wide(head)]
+    for column in columns[keys:]:
+        more = _wide([column])
+        if len(out[-1]) > keys and used[-1] + more + 1 > width:
             out.append(list(head))
+            used.append(_wide(head))
         out[-1].append(column)
+        used[-1] += more
     return out
+
+
+def _wide(columns: Sequence[Column]) -> int:
+    """Characters that columns take with their gaps."""
+    return sum(GAP + max(_size(visible(t)) for t in (name, *cells)) for name, cells in columns)
 
 
 def _size(text: str) -> int:

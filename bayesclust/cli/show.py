@@ -13,12 +13,9 @@ import numpy as np
 import typer
 
 from bayesclust.cli.columns import Chosen
-from bayesclust.cli.grid import blocks, figure, grid, plain
+from bayesclust.cli.grid import Column, figure, fits, grid, plain
 from bayesclust.cli.notes import in_options
 from bayesclust.cli.visible import counted, visible
-
-MOST_BLOCKS = 2
-"""Blocks of columns that a reader still follows; with more features they are lines."""
 
 UNLIKE = 1e-4
 """Tail probability below which a row is unlike any cluster."""
@@ -123,11 +120,13 @@ def show_clusters(estimator: Any, table: Any, width: int) -> None:
     taken = {name for name, _ in ours}
     names = [f"mean({f})" if f in taken else f for f in features]
     centres = [(f, [centre(i, j) for i in range(k)]) for j, f in enumerate(names)]
-    if len(blocks([*ours, *centres], width, 1)) <= MOST_BLOCKS:
+    if fits([*ours, *centres], width):
         _print(grid([*ours, *centres], width))
         return
     _print(grid(ours, width))
-    typer.echo("centres\n")
+    if fits([ours[0], *centres], width):
+        _print(grid([ours[0], *centres], width))
+        return
     lines = [(f"cluster {i}", [centre(i, j) for j in range(len(names))]) for i in range(k)]
     _print(grid([("feature", features), *lines], width))
 
@@ -172,10 +171,8 @@ def show_unlike(chosen: Chosen, table: Any, count: int, width: int) -> None:
     show_rows(chosen, found[:count], columns, width)
 
 
-def show_rows(
-    chosen: Chosen, which: np.ndarray, answers: Sequence[tuple[str, Sequence[str]]], width: int
-) -> None:
-    """Print rows by their names: their values, as far as a reader can follow, and answers."""
+def show_rows(chosen: Chosen, which: np.ndarray, answers: Sequence[Column], width: int) -> None:
+    """Print rows by their names: their values, if they have room, and the answers."""
     name, labels = chosen.labels or ("row", None)
     taken = {name, *(n for n, _ in answers)}
     key = (name, [str(i) if labels is None else str(labels[i]) for i in which])
@@ -183,9 +180,12 @@ def show_rows(
         (f"{f} (input)" if f in taken else f, [plain(v, 6) for v in chosen.rows[f].iloc[which]])
         for f in chosen.rows.columns
     ]
-    if len(blocks([key, *values, *answers], width, 1)) > MOST_BLOCKS:
-        values = []
-    _print(grid([key, *values, *answers], width))
+    if fits([key, *values, *answers], width):
+        _print(grid([key, *values, *answers], width))
+        return
+    _print(grid([key, *answers], width))
+    if fits([key, *values], width):
+        _print(grid([key, *values], width))
 
 
 def mixing(found: Any, chains: int) -> str:
