@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -225,7 +226,11 @@ def choose(sheet: Sheet, columns: str | None, identifier: str | None, ours: set[
     names = list(sheet.frame.columns)
     key = None if identifier is None else named(sheet, identifier, "--id")
     if columns is not None:
-        asked = [c for c in next(csv.reader([columns], skipinitialspace=True), []) if c.strip()]
+        try:
+            table = list(csv.reader(io.StringIO(columns, newline=""), skipinitialspace=True))
+        except csv.Error as error:
+            fail(f"--columns {visible(columns)}: {error}")
+        asked = [name for cells in table for name in cells if name.strip()]
         if not asked:
             fail(f"--columns names no column; available: {listed(names)}")
         used = list(dict.fromkeys(named(sheet, c, "--columns") for c in asked))

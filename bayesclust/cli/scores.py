@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from bayesclust.cli.columns import column
 from bayesclust.cli.read import Form, Sheet, kind
-from bayesclust.cli.sniff import BLANKS, is_number
+from bayesclust.cli.sniff import BLANKS, GAPS, is_number
 from bayesclust.cli.visible import visible
 
 if TYPE_CHECKING:
@@ -116,8 +116,9 @@ def _quoted(table: pd.DataFrame) -> pd.DataFrame:
     """A quote before names and cells that a spreadsheet would run, numbers aside."""
 
     def safe(cell: Any) -> Any:
-        runs = isinstance(cell, str) and cell.lstrip(" ").startswith(FORMULA)
-        return f"'{cell}" if runs and not is_number(cell) else cell
+        if not isinstance(cell, str) or not cell.lstrip(" ").startswith(FORMULA):
+            return cell
+        return cell if is_number(cell) and not set(GAPS) & set(cell) else f"'{cell}"
 
     out = table.copy()
     for j in range(out.shape[1]):

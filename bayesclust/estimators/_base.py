@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -250,6 +251,27 @@ class Clusterer(BaseEstimator):
         """Write the fit to a netCDF file that `bayesclust.load` reads."""
         check_is_fitted(self, "clustering_")
         self.clustering_.save(path)
+
+
+def refuse_unused(estimator: BaseEstimator, name: str, unused: bool, why: str) -> None:
+    """Raise a ValueError if a parameter that was set has no effect on the fit.
+
+    Parameters
+    ----------
+    estimator : BaseEstimator
+    name : str
+    unused : bool
+        Whether other parameters leave this one without effect; its default then passes.
+    why : str
+        The rest of a sentence that begins "has no effect", with the remedy.
+    """
+    value = getattr(estimator, name)
+    default = inspect.signature(type(estimator)).parameters[name].default
+    if unused and value != default:
+        raise ValueError(f"{name}={value!r} has no effect {why}")
+
+
+NO_DRAWS = "without draws: set uncertainty, e.g. 'bootstrap', or leave num_draws out"
 
 
 def native(X: Any) -> Any:

@@ -18,11 +18,20 @@ from bayesclust.core.random import key_of
 from bayesclust.engines.em import EM
 from bayesclust.engines.starts import Given
 from bayesclust.estimators import _names
-from bayesclust.estimators._base import Clusterer, warn_short, warn_unconverged, whole
+from bayesclust.estimators._base import (
+    NO_DRAWS,
+    Clusterer,
+    refuse_unused,
+    warn_short,
+    warn_unconverged,
+    whole,
+)
 from bayesclust.mixture import Mixture
 from bayesclust.posterior import membership
 from bayesclust.posterior.relabel import in_order
 from bayesclust.weights.dirichlet import Dirichlet
+
+ONE_START = "where means_init and precisions_init give the one start: leave it out"
 
 
 class GaussianMixture(DensityMixin, Clusterer):
@@ -168,6 +177,7 @@ class GaussianMixture(DensityMixin, Clusterer):
         self
         """
         self._validate_params()
+        self._refuse_unused()
         rows = self._validate(X, reset=True, minimum=2)
         k, d = self.n_components, rows.shape[1]
         weight = self._weights(sample_weight, rows)
@@ -206,6 +216,13 @@ class GaussianMixture(DensityMixin, Clusterer):
         self._conclude(key, engine, mixture, point, rows, X, weight, units, hard=False)
         self._report(point, rows, weight)
         return self
+
+    def _refuse_unused(self) -> None:
+        """Refuse parameters that were set and have no effect."""
+        refuse_unused(self, "num_draws", self.uncertainty is None, NO_DRAWS)
+        given = self.means_init is not None and self.precisions_init is not None
+        refuse_unused(self, "n_init", given, ONE_START)
+        refuse_unused(self, "init_params", given, ONE_START)
 
     def _report(self, point: Any, rows: np.ndarray, weight: Any) -> None:
         dtype = rows.dtype

@@ -107,6 +107,7 @@ class MiniBatchKMeans(KMeans):
         self
         """
         self._validate_params()
+        self._refuse_unused()
         rows = self._validate(X, reset=True)
         weight = self._weights(sample_weight, rows)
         self._enough_rows(rows, weight, self.n_clusters, "n_clusters")
@@ -127,6 +128,7 @@ class MiniBatchKMeans(KMeans):
         rows. Parameters and result as for `fit`; `labels_` are those of this batch.
         """
         self._validate_params()
+        self._refuse_unused()
         first = not hasattr(self, "_state")
         rows = self._validate(X, reset=first)
         weight = self._weights(sample_weight, rows)
