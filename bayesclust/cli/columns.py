@@ -31,6 +31,9 @@ that there is not one by chance in fewer than one table of a hundred."""
 CODE_DIGITS = 8
 """Whole numbers that all have as many digits, or more, are codes if they are all different."""
 
+EXACT = 2.0**53
+"""Whole numbers beyond are not told apart by floats."""
+
 LABEL_WIDTH = 40
 """Longest text that names a row in a printed table."""
 
@@ -102,6 +105,10 @@ def column(sheet: Sheet, name: str, decimal: str) -> Column:
     """Read a column as numbers with this decimal mark."""
     if sheet.form is None:
         return _typed(sheet.frame[name])
+    plainly = _plain(sheet, name)
+    if plainly is not None and decimal == ".":
+        none = np.zeros(len(plainly), bool)
+        return Column(plainly, none, none)
     cells = _stripped(sheet, name)
     lower = cells.str.lower()
     missing = lower.isin(MISSING).to_numpy(bool)
@@ -113,10 +120,11 @@ def column(sheet: Sheet, name: str, decimal: str) -> Column:
     values = np.full(len(cells), np.nan)
     good = cells.str.fullmatch(number(decimal)).to_numpy(bool)
     plain, grouped = cells[good], ""
-    for mark in ("," if decimal == "." else ".") + GAPS:
-        held = plain.str.contains(mark, regex=False).to_numpy(bool)
-        if held.any():
-            grouped = grouped or str(plain[held].iloc[0])
+    gaps = ("," if decimal == "." else ".") + GAPS
+    held = plain.str.contains(f"[{gaps}]").to_numpy(bool)
+    if held.any():
+        grouped = str(plain[held].iloc[0])
+        for mark in gaps:
             plain = plain.str.replace(mark, "", regex=False)
     if decimal == ",":
         plain = plain.str.replace(",", ".", regex=False)
@@ -129,10 +137,29 @@ def column(sheet: Sheet, name: str, decimal: str) -> Column:
     return Column(values, missing, there & ~good & ~infinite, grouped=grouped)
 
 
+def _plain(sheet: Sheet, name: str) -> np.ndarray | None:
+    """Read a column of text in which every cell is a finite number with decimal points, fast.
+
+    None if it is not.
+    """
+    if name not in sheet.plain:
+        sheet.plain[name] = _read_plain(sheet.frame[name])
+    return sheet.plain[name]
+
+
+def _read_plain(text: Any) -> np.ndarray | None:
+    try:
+        values = text.to_numpy(object).astype(np.float64)
+    except (TypeError, ValueError):
+        return None
+    odd = not np.isfinite(values).all() or text.str.contains("_", regex=False).any()
+    return None if odd else values
+
+
 def _typed(series: Any) -> Column:
     """A column of a file that knows its types."""
     none = np.zeros(len(series), bool)
-    if series.dtype.kind in "fiub":
+    if series.dtype.kind in "fiub" and series.dtype.name != "category":
         values = series.to_numpy(np.float64, na_value=np.nan)
         return Column(values, np.isnan(values), none, boolean=series.dtype.kind == "b")
     missing = series.isna().to_numpy(bool)
@@ -144,6 +171,11 @@ def _typed(series: Any) -> Column:
             values[~missing] = series[~missing].astype(float)
             return Column(values, missing, none)
     return Column(np.full(len(series), np.nan), missing, ~missing)
+
+
+def _cells(sheet: Sheet, name: str) -> Any:
+    """Cells as they stand, blanks around text aside."""
+    return sheet.frame[name] if sheet.form is None else _stripped(sheet, name)
 
 
 def _stripped(sheet: Sheet, name: str) -> Any:
@@ -162,7 +194,10 @@ def decimal_mark(sheet: Sheet, names: list[str]) -> str:
     sure: dict[str, str] = {}
     either: dict[str, str] = {}
     grouping = False
-    for name in names:
+    plain = {name: _plain(sheet, name) is not None for name in names}
+    for name in sorted(names, key=plain.__getitem__):
+        if plain[name] and "," not in {*sure, *either}:
+            break  # only points are left
         cells = _stripped(sheet, name)
         cells = cells[~cells.str.lower().isin(MISSING)]
         cells = cells[cells.str.contains("[.,]")]  # others are the same in both notations
@@ -316,11 +351,12 @@ def identifiers(sheet: Sheet, found: dict[str, Column]) -> tuple[dict[str, str],
             left[name] = "numbers the rows"
             continue
         last = _last_word(name)
-        different = len(np.unique(values)) == n
-        if last == "id" or (different and last in NUMBERING):
+        different = bool(_cells(sheet, name).is_unique)
+        inexact = np.abs(values).max() > EXACT
+        if last == "id" or (different and last in NUMBERING) or inexact:
             left[name] = "looks like an identifier"
             continue
-        if not different or n < FEW or not _digits_only(sheet, name, values):
+        if not different or n < FEW or not _digits_only(sheet, name):
             continue
         repeats = n * n / (2 * (np.ptp(values) + 1))
         lengths = {len(f"{v:.0f}") for v in values}
@@ -341,16 +377,17 @@ def _last_word(name: str) -> str:
     return words[-1].lower() if words else ""
 
 
-def _digits_only(sheet: Sheet, name: str, values: np.ndarray) -> bool:
-    """Whether whole numbers are written as identifiers are: no sign, no decimals, no groups."""
-    if sheet.form is not None:
-        return bool(_stripped(sheet, name).str.fullmatch("[0-9]+").all())
-    return sheet.frame[name].dtype.kind in "iu" and bool((values >= 0).all())
-
-
 def _zero_first(sheet: Sheet, name: str) -> bool:
     """Whether cells begin with zeros that no number needs, e.g. 007."""
     return sheet.form is not None and bool(_stripped(sheet, name).str.match("0[0-9]").any())
+
+
+def _digits_only(sheet: Sheet, name: str) -> bool:
+    """Whether whole numbers are written as identifiers are: no sign, no decimals, no groups."""
+    cells = _cells(sheet, name)
+    if sheet.form is not None:
+        return bool(cells.str.fullmatch("[0-9]+").all())
+    return cells.dtype.kind in "iu" and bool((cells >= 0).all())
 
 
 def features(sheet: Sheet, names: list[str], key: str | None = None) -> Chosen:

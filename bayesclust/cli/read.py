@@ -89,6 +89,8 @@ class Sheet:
         The first column names the rows: its name is empty, or the file's header leaves it out.
     said : list of str
         What the user should know of how the file was read.
+    plain : dict
+        Columns that were read as plain numbers so far; None for one that is none.
     """
 
     path: Path
@@ -98,6 +100,7 @@ class Sheet:
     lines: np.ndarray | None = None
     named: bool = False
     said: list[str] = field(default_factory=list)
+    plain: dict[str, np.ndarray | None] = field(default_factory=dict)
 
     def where(self, row: int) -> str:
         """Say where a row (0 first) is found."""
@@ -154,6 +157,8 @@ def _parquet(path: Path) -> Sheet:
     except Exception as error:
         fail(f"{path} cannot be read as Parquet: {error}")
     header = [str(c) for c in frame.columns]
+    if any("\0" in name for name in header):
+        fail(f"{path}: a column's name holds a NUL character: rename it")
     names, said = _unique([c.strip() for c in header])
     frame.columns = names
     return Sheet(path, frame, header, said=said)

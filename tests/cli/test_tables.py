@@ -92,7 +92,7 @@ HOSTILE = [
     "line\nbreak",
     "carriage\rreturn",
     "\x08\x08",
-    "\u2028separator",
+    "a\u2028separator",
 ]
 
 
