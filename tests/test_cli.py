@@ -135,7 +135,7 @@ BAD_TABLES = {
     "inf": ("a,b\n1,inf\n3,4\n4,5\n", ["infinite", "b"]),
     "text": ("a,b\nx,y\nz,w\n", ["no numeric columns"]),
     "header_only": ("a,b\n", ["no rows"]),
-    "empty": ("", ["cannot be read"]),
+    "empty": ("", ["is empty"]),
 }
 
 
@@ -152,7 +152,7 @@ def test_bad_tables(name, tmp_path):
 def test_bad_options(tmp_path):
     out = tmp_path / "out"
     refused(["fit", tmp_path / "no.csv", "-k", "2", "--out", out], "no such file")
-    refused(["fit", Path(__file__), "-k", "2", "--out", out], ".csv or .parquet")
+    refused(["fit", Path(__file__), "-k", "2", "--out", out], ".csv, .tsv", "or .parquet")
     refused(["fit", GEYSER, "-k", "0", "--out", out], "-k 0", "1 to 272")
     refused(["fit", GEYSER, "-k", "273", "--out", out], "-k 273", "1 to 272")
     refused(["fit", GEYSER, "-k", "2", "--columns", "a", "--out", out], "a", "waiting")
@@ -176,7 +176,7 @@ def test_bad_scoring(fitted, tmp_path):
     pd.DataFrame({"eruptions": ["x"], "waiting": [1.0]}).to_csv(other, index=False)
     refused(["score", model, other, "--out", target], "eruptions", "not numeric")
     refused(["score", model, GEYSER, "--to", "9", "--out", target], "9", "no cluster")
-    refused(["score", model, GEYSER, "--out", tmp_path / "s.txt"], ".csv or .parquet")
+    refused(["score", model, GEYSER, "--out", tmp_path / "s.xlsx"], "or .parquet")
     assert not target.exists()
 
 

@@ -6,25 +6,36 @@ all, and nothing is overwritten without ``--force``.
 
 from __future__ import annotations
 
+import contextlib
+import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from bayesclust._version import __version__
+from bayesclust.cli.columns import choose, features
 from bayesclust.cli.model import (
+    Choice,
     Covariance,
     Engine,
     Model,
     Prior,
     Uncertainty,
     compile_cache,
-    make,
-    posterior,
 )
-from bayesclust.cli.read import READERS, choose, finite, numeric, plain, read
-from bayesclust.cli.refuse import attempt, counted, fail, listed
-from bayesclust.cli.show import progress, said, show
-from bayesclust.cli.write import check_free, encoded, write
+from bayesclust.cli.read import KINDS, Form, kind, read
+from bayesclust.cli.refuse import attempt, fail
+from bayesclust.cli.scores import Scores
+from bayesclust.cli.show import note, progress, said, show
+from bayesclust.cli.visible import counted, listed, visible
+from bayesclust.cli.write import check_free, write
+
+LEVEL = 0.9
+"""Mass of the intervals."""
+
+SEEDS = 2**32 - 1
+"""The largest seed."""
 
 app = typer.Typer(
     help="Clustering that says how sure it is.",
@@ -33,17 +44,51 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+Sep = Annotated[
+    str | None,
+    typer.Option(help="What separates columns: a character, tab or space; default: found out."),
+]
+Decimal = Annotated[
+    str | None, typer.Option(help="Decimal mark, . or , (the other one groups digits).")
+]
+Encoding = Annotated[
+    str | None, typer.Option(help="Encoding of the text, e.g. latin-1; default: UTF-8, or its BOM.")
+]
+Header = Annotated[
+    bool | None,
+    typer.Option(
+        "--header/--no-header", help="The first line holds names, or not: columns are x0, x1, .."
+    ),
+]
+SafeCsv = Annotated[
+    bool,
+    typer.Option("--safe-csv", help="Quote text that begins with = + - @, as spreadsheets run it."),
+]
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"bayesclust {__version__}")
+        raise typer.Exit
+
 
 @app.callback()
-def _commands() -> None:
+def _commands(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
     """Clustering that says how sure it is."""
 
 
 @app.command()
 def fit(
-    data: Annotated[Path, typer.Argument(help="Rows to cluster: a .csv or .parquet file.")],
+    data: Annotated[Path, typer.Argument(help=f"Rows to cluster: {KINDS}.")],
     clusters: Annotated[int, typer.Option("--clusters", "-k", help="Number of clusters.")],
-    out: Annotated[Path, typer.Option(help="Directory for scores and model; made if absent.")],
+    out: Annotated[
+        Path,
+        typer.Option(help="Directory, made if absent, for the model and scores in DATA's format."),
+    ],
     model: Annotated[
         Model,
         typer.Option(
@@ -51,8 +96,20 @@ def fit(
         ),
     ] = Model.gmm,
     columns: Annotated[
-        str | None, typer.Option(help="Columns to use, comma-separated; default: all numeric.")
+        str | None,
+        typer.Option(
+            help="Columns to use, comma-separated; default: all numbers but constants, row numbers "
+            "and identifiers."
+        ),
     ] = None,
+    identifier: Annotated[
+        str | None,
+        typer.Option("--id", "--index-col", help="Column (name, or position from 0) of row names."),
+    ] = None,
+    sep: Sep = None,
+    decimal: Decimal = None,
+    encoding: Encoding = None,
+    header: Header = None,
     standardize: Annotated[
         bool, typer.Option("--standardize", help="Divide columns by their standard deviation.")
     ] = False,
@@ -67,98 +124,161 @@ def fit(
     chains: Annotated[
         int | None, typer.Option(min=1, help="Markov chains, for bayes by gibbs or nuts (4).")
     ] = None,
-    engine: Annotated[Engine, typer.Option(help="For bayes.")] = Engine.gibbs,
-    prior: Annotated[Prior, typer.Option(help="For bayes.")] = Prior.conjugate,
-    covariance: Annotated[Covariance, typer.Option(help="For gmm and bayes.")] = Covariance.full,
-    level: Annotated[float, typer.Option(help="Mass of the intervals, in (0, 1).")] = 0.9,
-    seed: Annotated[int, typer.Option(min=0, help="Same seed, same answer.")] = 0,
+    warmup: Annotated[
+        int | None, typer.Option(min=0, help="Steps of each chain before its draws (500).")
+    ] = None,
+    engine: Annotated[Engine | None, typer.Option(help="For bayes (gibbs).")] = None,
+    prior: Annotated[Prior | None, typer.Option(help="For bayes (conjugate).")] = None,
+    covariance: Annotated[Covariance | None, typer.Option(help="For gmm and bayes (full).")] = None,
+    init: Annotated[
+        str | None,
+        typer.Option(
+            help="Kinds of starts. kmeans: k-means++ or random. gmm: kmeans, k-means++, "
+            "random_from_data, random, or several with commas between."
+        ),
+    ] = None,
+    starts: Annotated[
+        int | None, typer.Option(min=1, help="Starts, the best is kept (10; 1 for big kmeans).")
+    ] = None,
+    max_iter: Annotated[
+        int | None, typer.Option(min=1, help="Most steps of a fit; not for gibbs and nuts.")
+    ] = None,
+    level: Annotated[
+        float | None, typer.Option(help=f"Mass of the intervals, in (0, 1) ({LEVEL}).")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, max=SEEDS, help="Same seed, same answer.")] = 0,
     doubtful: Annotated[int, typer.Option(min=0, help="Doubtful rows to print.")] = 5,
+    keep_rows: Annotated[
+        bool, typer.Option("--keep-rows", help="Keep the rows of DATA in the model file, too.")
+    ] = False,
+    safe_csv: SafeCsv = False,
     force: Annotated[bool, typer.Option("--force", help="Overwrite earlier output.")] = False,
 ) -> None:
     """Cluster the rows of DATA; write a scored table and a saved model, print what was found."""
-    frame = read(data)
-    if not 0 < level < 1:
-        fail(f"--level {level:g} must lie between 0 and 1, e.g. --level 0.9")
-    scores = out / f"scores{data.suffix.lower()}"
-    saved = out / "model.nc"
+    choice = Choice(
+        model,
+        clusters,
+        standardize,
+        seed,
+        covariance=covariance,
+        engine=engine,
+        prior=prior,
+        uncertainty=uncertainty,
+        draws=draws,
+        chains=chains,
+        warmup=warmup,
+        init=init,
+        starts=starts,
+        max_iter=max_iter,
+        level=level,
+    )
+    choice.refuse_unused()
+    scores, saved = out / f"scores{''.join(kind(data))}", out / "model.nc"
+    _refuse_unsafe(safe_csv, scores)
     for path in (scores, saved):
-        check_free(path, force)
+        if kind(data)[0]:
+            check_free(path, force)
     if not out.parent.is_dir():
         fail(f"--out {out}: there is no directory {out.parent}; create it first")
     if out.exists() and not out.is_dir():
         fail(f"--out {out} is a file: give a directory")
-    names, left = choose(frame, columns, data)
-    rows = finite(frame[names], data)
-    if clusters < 1 or clusters > len(rows):
+    sheet = read(data, Form(sep, decimal, encoding, header))
+    from bayesclust.posterior.scorecard import COLUMNS
+
+    chosen = choose(sheet, columns, identifier, set(COLUMNS))
+    rows = chosen.rows
+    # For a posterior the number of clusters is a ceiling.
+    most = len(rows) if model is not Model.bayes else clusters
+    if clusters < 1 or clusters > most:
         fail(f"-k {clusters}: give a number of clusters from 1 to {len(rows)}, the number of rows")
-    if model is Model.bayes and uncertainty:
-        fail("--uncertainty is for kmeans and gmm: the draws of --model bayes say it already")
-    if model is not Model.kmeans and uncertainty is Uncertainty.gibbs:
-        fail("--uncertainty gibbs is for kmeans: give --model kmeans, or --model bayes")
-    if chains is not None and engine in (Engine.svi, Engine.cavi):
-        fail(f"--chains is for gibbs and nuts: {engine} draws from one fitted distribution")
-    if engine is Engine.cavi and prior is not Prior.conjugate:
-        fail(f"--engine cavi needs --prior conjugate: for {prior} use gibbs, nuts or svi")
     if model is not Model.kmeans and len(rows) < 2:
         fail(f"{data} has one row: a mixture needs at least two")
-    common = {"standardize": standardize, "random_state": seed}
-    if model is Model.bayes:
-        estimator = posterior(clusters, covariance, engine, prior, draws, chains, common)
-    else:
-        estimator = make(model, clusters, covariance, uncertainty, draws, common)
-    drawn = model is Model.bayes or uncertainty is not None
+    estimator = choice.estimator()
     from bayesclust.posterior.store import to_bytes
 
-    with said() as warned, progress("sampling" if drawn else "fitting") as tick:
-        estimator._progress = tick if drawn else None
+    with said() as warned, progress("sampling" if choice.drawn else "fitting") as tick:
+        estimator._progress = tick if choice.drawn else None
         attempt(lambda: estimator.fit(rows))
+    mass = LEVEL if level is None else level
     with progress("scoring") as tick:
-        table = estimator.clustering_.scorecard(rows, level, progress=tick)
-    kept = [c for c in frame.columns if c not in table.columns]
-    joined = encoded(frame[kept].join(table), scores.suffix, index=not plain(frame.index))
-    write({scores: joined, saved: to_bytes(estimator.clustering_)}, force=force)
-    show(estimator, rows, table, level, doubtful, left, warned)
-    typer.echo(f"wrote {scores} and {saved}")
+        table = _score(estimator.clustering_, rows, mass, None, tick)
+    written = Scores(sheet, chosen.decimal, table, scores.name, safe_csv)
+    model_file = attempt(lambda: to_bytes(estimator.clustering_, rows=keep_rows))
+    write({scores: written.data(), saved: model_file}, force=force)
+    chosen.said += written.said()
+    show(estimator, chosen, table, mass, doubtful, warned)
+    kept = "the rows of the data too" if keep_rows else "no rows of the data"
+    note(f"wrote {visible(scores)} and {visible(saved)} (which holds the fit and {kept})")
 
 
 @app.command()
 def score(
     model: Annotated[Path, typer.Argument(help="A model saved by fit.")],
-    new: Annotated[Path, typer.Argument(help="Rows to score: a .csv or .parquet file.")],
-    out: Annotated[Path, typer.Option(help="Table to write: .csv or .parquet.")],
-    level: Annotated[float, typer.Option(help="Mass of the intervals, in (0, 1).")] = 0.9,
+    new: Annotated[Path, typer.Argument(help=f"Rows to score: {KINDS}.")],
+    out: Annotated[Path, typer.Option(help=f"Table to write: {KINDS}.")],
+    sep: Sep = None,
+    decimal: Decimal = None,
+    encoding: Encoding = None,
+    header: Header = None,
+    level: Annotated[
+        float | None, typer.Option(help=f"Mass of the intervals, in (0, 1) ({LEVEL}).")
+    ] = None,
     to: Annotated[
         int | None, typer.Option(help="Measure margins to this cluster, not the runner-up.")
     ] = None,
+    safe_csv: SafeCsv = False,
     force: Annotated[bool, typer.Option("--force", help="Overwrite an earlier table.")] = False,
 ) -> None:
     """Score the rows of NEW with a saved MODEL, without refitting."""
-    if out.suffix.lower() not in READERS:
-        fail(f"--out {out}: write to a file that ends in .csv or .parquet")
+    if not kind(out)[0]:
+        fail(f"--out {out}: write to {KINDS}")
+    _refuse_unsafe(safe_csv, out)
     check_free(out, force)
     if not out.parent.is_dir():
         fail(f"--out {out}: there is no directory {out.parent}; create it first")
-    frame = read(new)
+    sheet = read(new, Form(sep, decimal, encoding, header))
     compile_cache()
     from bayesclust.posterior.store import load
 
     clustering = attempt(lambda: load(model))
-    missing = [c for c in clustering.features if c not in frame.columns]
-    if missing and len(missing) == len(clustering.features):
-        fail(f"{new} lacks all columns of the model, {listed(missing)}: check the header")
+    if level is not None and clustering.draws is None:
+        fail(f"--level: {model} holds no draws, so there are no intervals; leave it out")
+    missing = [c for c in clustering.features if c not in sheet.frame.columns]
     if missing:
-        fail(f"{new} lacks the columns {listed(missing)} that the model was fitted to")
-    rows = finite(numeric(frame[clustering.features], new), new)
+        which = "all columns of the model" if missing == clustering.features else "the columns"
+        fail(
+            f"{new} lacks {which}, {listed(missing)}; it has {listed(sheet.frame.columns)}: "
+            "check the header, --sep and --no-header"
+        )
+    chosen = features(sheet, clustering.features)
+    mass = LEVEL if level is None else level
     with progress("scoring") as tick:
-        table = attempt(lambda: clustering.scorecard(rows, level, to=to, progress=tick))
-    kept = [c for c in frame.columns if c not in table.columns]
-    joined = encoded(frame[kept].join(table), out.suffix, index=not plain(frame.index))
-    write({out: joined}, force=force)
-    typer.echo(f"wrote {counted(len(table), 'row')} to {out}")
+        table = _score(clustering, chosen.rows, mass, to, tick)
+    written = Scores(sheet, chosen.decimal, table, out.name, safe_csv)
+    write({out: written.data()}, force=force)
+    for line in [*chosen.said, *written.said()]:
+        note(line)
+    note(f"wrote {counted(len(table), 'row')} to {visible(out)}")
+
+
+def _refuse_unsafe(safe: bool, path: Path) -> None:
+    if safe and kind(path)[0] == ".parquet":
+        fail("--safe-csv is for text files: Parquet cells are not run")
+
+
+def _score(clustering: Any, rows: Any, level: float, to: int | None, tick: Any) -> Any:
+    """Scores of the rows, without minus zeros."""
+    table = attempt(lambda: clustering.scorecard(rows, level, to=to, progress=tick))
+    real = table.select_dtypes("floating").columns
+    table[real] = table[real] + 0.0
+    return table
 
 
 def main() -> None:
     """Entry point; Ctrl-C ends with exit code 130 and one line."""
+    for stream in (sys.stdout, sys.stderr):  # a terminal that lacks a letter gets its escape
+        with contextlib.suppress(AttributeError, ValueError):
+            stream.reconfigure(errors="backslashreplace")
     try:
         app()
     except SystemExit as end:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from bayesclust._files import Content, write_together
 from bayesclust.cli.refuse import fail
@@ -45,10 +44,3 @@ def write(files: Mapping[Path, Content], *, force: bool) -> None:
         if isinstance(error, OSError):
             fail(f"cannot write {error.filename}: {error.strerror or error}")
         raise
-
-
-def encoded(table: Any, suffix: str, index: bool) -> Content:
-    """Write a table to an open file, in the format of a suffix."""
-    if suffix.lower() == ".csv":
-        return lambda file: table.to_csv(file, index=index, mode="wb")
-    return lambda file: table.to_parquet(file, index=index)

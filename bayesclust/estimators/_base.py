@@ -421,6 +421,27 @@ def _printed(what: str) -> Progress:
     return progress
 
 
+def refuse_unused(estimator: BaseEstimator, name: str, unused: bool, why: str) -> None:
+    """Raise a ValueError if a parameter that was set has no effect on the fit.
+
+    Parameters
+    ----------
+    estimator : BaseEstimator
+    name : str
+    unused : bool
+        Whether other parameters leave this one without effect; its default then passes.
+    why : str
+        The rest of a sentence that begins "has no effect", with the remedy.
+    """
+    value = getattr(estimator, name)
+    default = inspect.signature(type(estimator)).parameters[name].default
+    if unused and value != default:
+        raise ValueError(f"{name}={value!r} has no effect {why}")
+
+
+NO_DRAWS = "without draws: set uncertainty, e.g. 'bootstrap', or leave num_draws out"
+
+
 def _too_fine(mixture: Mixture, point: Draws, units: Units, *, hard: bool) -> bool:
     """Whether float32 cannot score rows under this fit: clusters very tight and very far apart."""
     if not hard:  # EM found out by itself, and did it again in double precision

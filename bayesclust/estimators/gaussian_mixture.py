@@ -17,11 +17,13 @@ from bayesclust.engines.em import EM
 from bayesclust.engines.starts import Given, Start
 from bayesclust.estimators import _names
 from bayesclust.estimators._base import (
+    NO_DRAWS,
     RANDOM_STATE,
     Clusterer,
     Number,
     Whole,
     known_only,
+    refuse_unused,
     rows_by_name,
     warn_short,
     warn_unconverged,
@@ -34,6 +36,8 @@ from bayesclust.posterior.relabel import in_order
 from bayesclust.posterior.report import n_best_starts
 from bayesclust.table import read_numbers
 from bayesclust.weights.dirichlet import Dirichlet
+
+ONE_START = "where means_init and precisions_init give the one start: leave it out"
 
 
 class GaussianMixture(DensityMixin, Clusterer):
@@ -191,6 +195,7 @@ class GaussianMixture(DensityMixin, Clusterer):
         self
         """
         self._validate_params()
+        self._refuse_unused()
         rows = self._validate(X, reset=True, minimum=2)
         k, d = self.n_components, rows.shape[1]
         weight = self._weights(sample_weight, rows)
@@ -230,6 +235,13 @@ class GaussianMixture(DensityMixin, Clusterer):
         self._conclude(key_draws, engine, mixture, point, rows, X, weight, units, hard=False)
         self._report(point, rows, weight)
         return self
+
+    def _refuse_unused(self) -> None:
+        """Refuse parameters that were set and have no effect."""
+        refuse_unused(self, "num_draws", self.uncertainty is None, NO_DRAWS)
+        given = self.means_init is not None and self.precisions_init is not None
+        refuse_unused(self, "n_init", given, ONE_START)
+        refuse_unused(self, "init_params", given, ONE_START)
 
     def _report(self, point: Any, rows: np.ndarray, weight: Any) -> None:
         dtype = rows.dtype

@@ -12,11 +12,13 @@ from bayesclust import kmeans
 from bayesclust.engines.hard import Lloyd
 from bayesclust.estimators import _names
 from bayesclust.estimators._base import (
+    NO_DRAWS,
     RANDOM_STATE,
     Clusterer,
     Number,
     Whole,
     known_only,
+    refuse_unused,
     rows_by_name,
     warn_short,
     warn_unconverged,
@@ -30,6 +32,9 @@ from bayesclust.table import read_numbers
 
 CHEAP = 2_000_000
 """Multiply-adds per sweep up to which ``n_init="auto"`` makes ten starts."""
+
+
+ONE_START = "with init given as centres, which are one start: leave it out"
 
 
 class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Clusterer):
@@ -175,6 +180,8 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Cl
         self
         """
         self._validate_params()
+        self._refuse_unused()
+        refuse_unused(self, "seeding_rows", not isinstance(self.init, str), ONE_START)
         rows = self._validate(X, reset=True)
         weight = self._weights(sample_weight, rows)
         self._enough_rows(rows, weight, self.n_clusters, "n_clusters")
@@ -206,6 +213,12 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Cl
             )
         self._report(result, rows, X, weight, units, key_draws)
         return self
+
+    def _refuse_unused(self) -> None:
+        """Refuse parameters that were set and have no effect."""
+        refuse_unused(self, "num_draws", self.uncertainty is None, NO_DRAWS)
+        given = not isinstance(self.init, str)
+        refuse_unused(self, "n_init", given and self.n_init != 1, ONE_START)
 
     def _report(
         self, result: Any, rows: np.ndarray, X: Any, weight: Any, units: Any, key: Any

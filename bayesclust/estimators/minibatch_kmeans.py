@@ -109,6 +109,7 @@ class MiniBatchKMeans(KMeans):
         self
         """
         self._validate_params()
+        self._refuse_unused()
         rows = self._validate(X, reset=True)
         weight = self._weights(sample_weight, rows)
         self._enough_rows(rows, weight, self.n_clusters, "n_clusters")
@@ -129,6 +130,7 @@ class MiniBatchKMeans(KMeans):
         rows. Parameters and result as for `fit`; `labels_` are those of this batch.
         """
         self._validate_params()
+        self._refuse_unused()
         first = not hasattr(self, "_state")
         if first and hasattr(self, "clustering_"):
             raise ValueError(

@@ -20,6 +20,9 @@ R_HAT = 1.01
 APART = 1.5
 """Above this, of the 1.8 that two chains have which nowhere overlap, chains are in two modes."""
 
+WOBBLE = 16
+"""Differences of so many units of rounding, and fewer, are none."""
+
 ESS_PER_CHAIN = 100
 """Below this an effective sample size is too small to trust (the same)."""
 
@@ -30,14 +33,20 @@ def table(stats: dict[str, Any]) -> pd.DataFrame:
     Parameters
     ----------
     stats : dict of (c, s) arrays
-        Quantities that are constant over all draws are left out.
+        Quantities that are constant over all draws, but for rounding, are left out. One that only
+        the chains differ in has an infinite R-hat, and one effective draw in each.
     """
     from arviz_stats.base import array_stats
 
     lines = {}
     for name, value in stats.items():
+        still = _constant(value, axis=1).all()
+        if _constant(value):
+            continue
         value = np.asarray(value, np.float64)
-        if np.ptp(value) == 0:
+        if still:
+            alone = {"mcse_mean": np.nan, "ess_bulk": len(value), "ess_tail": len(value)}
+            lines[name] = {"mean": value.mean(), "sd": value.std(ddof=1), **alone, "r_hat": np.inf}
             continue
         axes = {"chain_axis": 0, "draw_axis": 1}
         lines[name] = {
@@ -50,6 +59,14 @@ def table(stats: dict[str, Any]) -> pd.DataFrame:
         }
     columns = ["mean", "sd", "mcse_mean", "ess_bulk", "ess_tail", "r_hat"]
     return pd.DataFrame.from_dict(lines, orient="index", columns=columns)
+
+
+def _constant(value: Any, axis: int | None = None) -> Any:
+    """Whether values differ by no more than rounding."""
+    value = np.asarray(value)
+    eps = np.finfo(value.dtype if value.dtype.kind == "f" else np.float64).eps
+    size = np.abs(value.astype(np.float64)).max(axis)
+    return np.ptp(value.astype(np.float64), axis) <= WOBBLE * eps * size
 
 
 def modes(stats: dict[str, Any]) -> list[list[int]]:
@@ -67,7 +84,7 @@ def modes(stats: dict[str, Any]) -> list[list[int]]:
     together = np.eye(chains, dtype=bool)
     for i in range(chains):
         for j in range(i):
-            pairs = (np.asarray(v, np.float64)[[i, j]] for v in stats.values())
+            pairs = (np.asarray(v)[[i, j]] for v in stats.values())
             together[i, j] = not any(_apart(pair) for pair in pairs)
     count, label = connected_components(together, directed=False)
     return [np.flatnonzero(label == g).tolist() for g in range(count)]
@@ -77,8 +94,9 @@ def _apart(pair: np.ndarray) -> bool:
     """Whether two chains ``(2, s)`` have nothing in common."""
     from arviz_stats.base import array_stats
 
-    if (np.ptp(pair, axis=1) == 0).all():
-        return bool(pair[0, 0] != pair[1, 0])
+    if _constant(pair, axis=1).all():
+        return not _constant(pair)
+    pair = pair.astype(np.float64)
     return bool(array_stats.rhat(pair, chain_axis=0, draw_axis=1) > APART)
 
 
