@@ -79,7 +79,7 @@ def map_rows(
     inverse = (1.0 / units.scale).astype(X.dtype)
 
     def one(first: int) -> Any:
-        rows = (X[first : first + size] - low) * inverse
+        rows = (units.scaled(X[first : first + size]) - low) * inverse
         if len(rows) < size:
             rows = np.concatenate([rows, np.zeros((size - len(rows), d), X.dtype)])
         return jax.device_get(call(rows))

@@ -24,11 +24,11 @@ from bayesclust.core.gamma import gamma
 from bayesclust.core.loop import restarts
 from bayesclust.core.random import uniform
 from bayesclust.core.rows import Rows, cores
-from bayesclust.core.units import Units
+from bayesclust.core.units import Units, in_steps, natural_units
 from bayesclust.draws import Draws
 from bayesclust.engines.base import Engine, Fitted, PointEngine, Problem, outward, pose
 from bayesclust.engines.em import numbers_per_row
-from bayesclust.mixture import Mixture
+from bayesclust.mixture import Mixture, unscaled
 
 CHAINS = 4
 """Replicates are independent; they are laid out as chains so that tools for draws can read them."""
@@ -80,12 +80,17 @@ class Bootstrap(Engine):
         """
         key_point, key_draws = jax.random.split(key)
         X = np.asarray(X)
+        own = natural_units(X, sample_weight) if units is None else units
         if not isinstance(start, Draws):
             start = self.base.run(
-                key_point, mixture, X, sample_weight=sample_weight, start=start, units=units
+                key_point, mixture, X, sample_weight=sample_weight, start=start, units=own
             )
+        elif units is None and own.exponent is not None:
+            inner = in_steps(mixture.family.in_units, start.params, -own.exponent)
+            start = dataclasses.replace(start, params=inner)
         with jax.enable_x64(X.dtype == np.float64):
-            return self._run(key_draws, mixture, X, sample_weight, start, units, progress)
+            draws = self._run(key_draws, mixture, X, sample_weight, start, own, progress)
+        return draws if units is not None else unscaled(mixture, draws, own)
 
     def _run(
         self,
@@ -94,7 +99,7 @@ class Bootstrap(Engine):
         X: np.ndarray,
         sample_weight: Any,
         start: Draws,
-        units: Units | None,
+        units: Units,
         progress: Callable[[int, int], None] | None,
     ) -> Draws:
         problem = pose(X, sample_weight, units, numbers_per_row(mixture.k, X.shape[1]))

@@ -291,6 +291,7 @@ class CAVI(Engine):
             None if sample_weight is None else np.asarray(sample_weight)[order],
             shift=problem.units.shift,
             scale=problem.units.scale,
+            exponent=problem.units.exponent,
             block=min(self.batch_size, n),
         )
         constants, weight = constants_of(mixture, problem.rows)

@@ -201,7 +201,7 @@ class EM(PointEngine):
             trace=traces,
             flags={**fitted.flags, "objectives": objectives},
         )
-        return per_unit(one(draws), problem)
+        return problem.finished(model, per_unit(one(draws), problem))
 
     def _fit(
         self, key: Key, mixture: Mixture, problem: Problem, start: Start

@@ -30,7 +30,7 @@ from bayesclust.core.units import Units
 from bayesclust.draws import Draws
 from bayesclust.engines import chains
 from bayesclust.engines.base import Engine, Fitted, Problem, check, outward, pose
-from bayesclust.engines.hard import spheres
+from bayesclust.engines.hard import in_scaled, spheres
 from bayesclust.engines.progress import Progress, shown
 from bayesclust.families.base import Family
 from bayesclust.families.spherical import SphericalGaussian
@@ -325,7 +325,7 @@ class PartitionGibbs(Engine):
         n, d, dtype = problem.n, problem.d, problem.dtype
         variance = float(np.sum(problem.units.variance(X, None)))
         least = float(np.finfo(dtype).eps) ** 2 * n * variance if variance > 0 else 1.0
-        rate = self.rate / _square_unit(problem.units) + least
+        rate = in_scaled(self.rate, problem.units) / _square_unit(problem.units) + least
         return Target(jnp.asarray(self.shape + n * d / 2, dtype), jnp.asarray(rate, dtype))
 
     def _lay_out(
@@ -337,15 +337,16 @@ class PartitionGibbs(Engine):
         stats["inertia"] = stats["inertia"] * square
         stats["temperature"] = stats["temperature"] / square
         shape = self.shape + problem.n * problem.d / 2
-        loss = stats["temperature"] * (self.rate + stats["inertia"])
+        loss = stats["temperature"] * (in_scaled(self.rate, problem.units) + stats["inertia"])
         stats["log_posterior"] = (shape - 1) * np.log(stats["temperature"]) - loss
-        return Draws(
+        draws = Draws(
             params=params,
             log_weights=log_weights,
             stats=stats,
             trace=np.zeros((0, 0)),
             flags={"interrupted": np.full(log_weights.shape[:2], interrupted)},
         )
+        return problem.finished(mixture, draws)
 
 
 def numbers_per_row(k: int, d: int) -> int:

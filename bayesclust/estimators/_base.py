@@ -102,12 +102,9 @@ class Clusterer(BaseEstimator):
         if self.standardize:
             return standard_units(X, weight)
         units = natural_units(X, weight)
-        sd = np.sqrt(units.second)
-        noise = 4 * np.finfo(X.dtype).eps * np.abs(units.shift)
-        varying = sd[sd > noise]
-        if len(varying) > 1 and varying.max() > SCALE_RATIO * varying.min():
+        if units.disparity > np.log10(SCALE_RATIO):
             warnings.warn(
-                f"column standard deviations differ {varying.max() / varying.min():.3g}-fold, so "
+                f"column standard deviations differ {_times(units.disparity)}-fold, so "
                 "the widest columns decide the distances: pass standardize=True, or put the "
                 "columns in comparable units",
                 UserWarning,
@@ -250,6 +247,21 @@ class Clusterer(BaseEstimator):
         """Write the fit to a netCDF file that `bayesclust.load` reads."""
         check_is_fitted(self, "clustering_")
         self.clustering_.save(path)
+
+
+def _times(power: float) -> str:
+    """Ten to this power, to three digits."""
+    if power < 300:
+        return f"{10.0**power:.3g}"
+    return f"{10.0 ** (power % 1):.2f}e+{int(power)}"
+
+
+def shown(value: np.ndarray, dtype: Any) -> np.ndarray:
+    """A parameter in the dtype of the data, or in double precision where only that holds it."""
+    with np.errstate(over="ignore", under="ignore"):
+        narrow = np.asarray(value).astype(dtype)
+    lost = (np.isfinite(value) & ~np.isfinite(narrow)) | ((value != 0) & (narrow == 0))
+    return np.asarray(value) if lost.any() else narrow
 
 
 def native(X: Any) -> Any:

@@ -18,11 +18,12 @@ from sklearn.utils.validation import check_is_fitted
 from bayesclust.core.random import key_of
 from bayesclust.draws import Draws
 from bayesclust.engines.base import Engine, check
-from bayesclust.engines.record import described, informed_prior
+from bayesclust.engines.record import described, informed_prior, unscaled_prior
 from bayesclust.estimators import _names
 from bayesclust.estimators._base import (
     PACKAGE,
     Clusterer,
+    shown,
     warn_interrupted,
     warn_unconverged,
     whole,
@@ -33,6 +34,7 @@ from bayesclust.posterior import membership
 from bayesclust.posterior.clustering import Clustering, Training, row_names
 from bayesclust.posterior.relabel import in_order
 from bayesclust.posterior.report import unreadable
+from bayesclust.posterior.tree import over_draws
 from bayesclust.weights.base import WeightPrior
 
 LABEL_WORK = 1 << 31
@@ -159,7 +161,8 @@ class BayesianMixture(DensityMixin, Clusterer):
                 f"{type(engine).__name__} stopped before its bound converged: let it run longer "
                 "(max_iter of CAVI, num_steps of SVI)"
             )
-        self.prior_ = informed_prior(mixture, rows, weight, units)
+        self._scaled_prior = informed_prior(mixture, rows, weight, units)
+        self.prior_ = unscaled_prior(self._scaled_prior, units)
         self.clustering_ = Clustering(
             mixture,
             in_order(_most_probable(draws), mixture.family),
@@ -196,12 +199,10 @@ class BayesianMixture(DensityMixin, Clusterer):
         return Mixture(family, self.n_components, weights)
 
     def _report(self, rows: np.ndarray) -> None:
-        draws, dtype = self.clustering_.draws, rows.dtype
-        assert draws is not None
-        spread = "cov" if "cov" in draws.params else "var"
-        self.weights_ = np.exp(draws.log_weights).mean(axis=(0, 1)).astype(dtype)
-        self.means_ = np.asarray(draws.params["mean"]).mean(axis=(0, 1)).astype(dtype)
-        self.covariances_ = np.asarray(draws.params[spread]).mean(axis=(0, 1)).astype(dtype)
+        mean, dtype = over_draws(self.clustering_, np.mean), rows.dtype
+        self.weights_ = np.asarray(mean["weights"]).astype(dtype)
+        self.means_ = shown(np.asarray(mean["mean"]), dtype)
+        self.covariances_ = shown(np.asarray(mean["cov" if "cov" in mean else "var"]), dtype)
         most = max(LABEL_WORK // (len(rows) * self.n_components), 100)
         self.labels_ = membership.labels(self.clustering_.model.thinned(most), rows)
 
@@ -252,7 +253,8 @@ class BayesianMixture(DensityMixin, Clusterer):
                 model.log_weights[which],
                 jax.random.split(key, n_samples),
             )
-        return model.units.outward(np.asarray(X)).astype(self.means_.dtype), np.asarray(z)
+        X = model.units.unscaled(model.units.outward(np.asarray(X)))
+        return X.astype(self.means_.dtype), np.asarray(z)
 
     def prior_predictive(
         self, n_draws: int = 50, n_samples: int = 100
@@ -280,8 +282,9 @@ class BayesianMixture(DensityMixin, Clusterer):
         rng = check_random_state(self.random_state)
         key = key_of(rng.randint(np.iinfo(np.int32).max))
         with jax.enable_x64(True):
-            X, y = _from_prior(self.prior_, jax.random.split(key, n_draws), n_samples)
-            return np.asarray(X).astype(self.means_.dtype), np.asarray(y)
+            X, y = _from_prior(self._scaled_prior, jax.random.split(key, n_draws), n_samples)
+            X = self.clustering_.units.unscaled(np.asarray(X))
+            return X.astype(self.means_.dtype), np.asarray(y)
 
 
 @functools.partial(jax.jit, static_argnames="n")

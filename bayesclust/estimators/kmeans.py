@@ -10,6 +10,7 @@ from sklearn.base import ClassNamePrefixFeaturesOutMixin, ClusterMixin, Transfor
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from bayesclust import kmeans
+from bayesclust.core.units import scale_by
 from bayesclust.engines.hard import Lloyd
 from bayesclust.estimators import _names
 from bayesclust.estimators._base import Clusterer, warn_short, warn_unconverged, whole
@@ -63,7 +64,8 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Cl
     labels_ : (n,) int32 ndarray
         Nearest centre of each training row.
     inertia_ : float
-        Weighted sum of squared distances to the nearest centre.
+        Weighted sum of squared distances to the nearest centre; infinite, or zero, where the
+        square is too large or small for a float.
     n_iter_ : int
     objectives_ : ndarray
         Inertia of every start.
@@ -191,15 +193,18 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Cl
     ) -> None:
         engine = Lloyd(tol=self.tol, max_iter=self.max_iter)
         point = engine.stand_for(result, rows, weight, units)
-        self.cluster_centers_ = np.asarray(result.centers)
+        square = 0 if units.common is None else 2 * units.common[1]
+        self.cluster_centers_ = units.unscaled(np.asarray(result.centers))
         self.labels_ = np.asarray(result.labels)
-        self.inertia_ = float(result.inertia)
+        self.inertia_ = float(scale_by(float(result.inertia), square))
         self.n_iter_ = int(result.n_steps)
         self.objectives_ = np.asarray(result.objectives)
-        self.temperature_ = float(point.stats["temperature"][0, 0])
+        if square:
+            self.objectives_ = scale_by(self.objectives_.astype(np.float64), square)
+        self.temperature_ = float(scale_by(point.stats["temperature"][0, 0], -square))
         vars(self).pop("history_", None)
         if result.history is not None:
-            self.history_ = np.asarray(result.history)
+            self.history_ = units.unscaled(np.asarray(result.history))
         mixture = Mixture(SphericalGaussian(), self.n_clusters)
         self._conclude(key, engine, mixture, point, rows, X, weight, units, hard=True)
 
@@ -230,8 +235,10 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Cl
         """Minus the weighted sum of squared distances to the nearest centre."""
         X = self._ask(X)
         weight = self._weights(sample_weight, X)
-        nearest = self.clustering_.distances(X).astype(np.float64).min(axis=1) ** 2
-        return -float(nearest.sum() if weight is None else (weight * nearest).sum())
+        nearest = self.clustering_.distances(X).astype(np.float64).min(axis=1)
+        with np.errstate(over="ignore", under="ignore"):
+            square = nearest**2
+            return -float(square.sum() if weight is None else (weight * square).sum())
 
     @property
     def _n_features_out(self) -> int:

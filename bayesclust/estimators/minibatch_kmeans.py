@@ -236,6 +236,7 @@ def _batch(rows: np.ndarray, weight: Any, units: Units, k: int) -> Rows:
         weight,
         shift=units.shift,
         scale=units.scale,
+        exponent=units.exponent,
         block=block_size(n, k + d, rows.dtype),
     )
 

@@ -17,7 +17,7 @@ from bayesclust.core.linalg import half_squared_distance, matmul
 from bayesclust.core.loop import over_parts
 from bayesclust.core.rows import Rows, pack_host, spread
 from bayesclust.core.sweep import fold
-from bayesclust.core.units import Units
+from bayesclust.core.units import Units, natural_units
 from bayesclust.kmeans.lloyd import lloyd_block
 
 DIRECT_WORK = 1 << 18
@@ -109,7 +109,12 @@ def assign_all(
     n, d = X.shape
     k = centers.shape[0]
     rows = pack_host(
-        X, weight, shift=units.shift, scale=units.scale, block=lloyd_block(n, k, d, X.dtype)
+        X,
+        weight,
+        shift=units.shift,
+        scale=units.scale,
+        exponent=units.exponent,
+        block=lloyd_block(n, k, d, X.dtype),
     )
     work = n * k * d
     parts = spread(rows, work)
@@ -126,18 +131,16 @@ def assign(X: Any, centers: Any, *, units: Units | None = None) -> np.ndarray:
     X : (n, d) array
     centers : (k, d) array
     units : Units, optional
-        The units distances are measured in; default: centred at the mean of the centres.
+        The units distances are measured in; default: those of the centres.
 
     Returns
     -------
     (n,) int32 ndarray
     """
     X = np.asarray(X)
-    d = X.shape[1]
     centers = np.asarray(centers, np.float64)
     if units is None:
-        shift = centers.mean(axis=0).astype(X.dtype).astype(np.float64)
-        units = Units(shift, np.ones(d))
-    inner = ((centers - units.shift) / units.scale).astype(X.dtype)
+        units = natural_units(centers.astype(X.dtype))
+    inner = ((units.scaled(centers) - units.shift) / units.scale).astype(X.dtype)
     with jax.enable_x64(X.dtype == np.float64):
         return assign_all(jnp.asarray(inner), X, None, units)[0]

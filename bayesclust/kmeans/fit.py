@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from typing import Any
 
@@ -15,7 +16,7 @@ from bayesclust._typing import Array, Key
 from bayesclust.core import rows as rows_
 from bayesclust.core.loop import run, settle_all
 from bayesclust.core.rows import Rows, bucket, pack, pack_host, spread, unblock
-from bayesclust.core.units import Units, natural_units, natural_units_traced
+from bayesclust.core.units import Units, natural_units, natural_units_traced, scale_by
 from bayesclust.kmeans.assignment import DIRECT_WORK, Assigned, assign_parts, assign_program
 from bayesclust.kmeans.lloyd import KMeansState, LloydStep, lloyd_block
 from bayesclust.kmeans.restarts import Plan, Seeding, best_start, best_start_driven, subsample
@@ -114,7 +115,8 @@ def fit(
         Keep the centres of every step of the best start.
     units : Units, optional
         Shift and scales to work in, e.g. `core.units.standard_units`; default: the data's mean
-        and one common scale.
+        and one common scale. The result is then in their scaled units, which are those of the
+        data unless these are of extraordinary magnitude, where squares would over- or underflow.
     seeding_rows : int, optional
         Seed on a random subsample of this many rows, for huge n.
 
@@ -144,8 +146,9 @@ def fit(
         )
     X = np.asarray(X)
     weight = None if sample_weight is None else np.asarray(sample_weight)
+    own = natural_units(X, weight) if units is None else units
     with jax.enable_x64(X.dtype == np.float64):
-        return fit_host(
+        result = fit_host(
             key,
             X,
             k,
@@ -156,9 +159,10 @@ def fit(
             max_iter=max_iter,
             tol=tol,
             history=history,
-            units=units or natural_units(X, weight),
+            units=own,
             seeding_rows=seeding_rows,
         )
+    return result if units is not None else _unscaled(result, own)
 
 
 def fit_host(
@@ -179,7 +183,12 @@ def fit_host(
     """`fit` on host data whose dtype the surrounding JAX mode supports."""
     n, d = X.shape
     rows = pack_host(
-        X, weight, shift=units.shift, scale=units.scale, block=lloyd_block(n, k, d, X.dtype)
+        X,
+        weight,
+        shift=units.shift,
+        scale=units.scale,
+        exponent=units.exponent,
+        block=lloyd_block(n, k, d, X.dtype),
     )
     if given is not None:
         given = jnp.asarray(units.inward(np.asarray(given, X.dtype)))
@@ -223,6 +232,20 @@ def fit_host(
         trace=np.asarray(host.trace * scale2, X.dtype),
         history=None if host.history is None else outward(host.history),
     )
+
+
+def _unscaled(result: KMeansFit, units: Units) -> KMeansFit:
+    """A fit in the user's units from one in scaled units; squares may not be representable."""
+    if units.exponent is None:
+        return result
+    power = int(units.exponent.min())
+    centers = ("centers", "history")
+    squares = ("inertia", "objectives", "trace")
+    changed = {
+        **{n: units.unscaled(v) for n in centers if (v := getattr(result, n)) is not None},
+        **{n: scale_by(np.asarray(getattr(result, n), float), 2 * power) for n in squares},
+    }
+    return dataclasses.replace(result, **changed)
 
 
 def _fit_rows(
@@ -334,8 +357,8 @@ def _fit_traced(
     rows = pack((X - shift) / scale, weight, block=lloyd_block(n, k, d, X.dtype))
     if given is not None:
         given = (jnp.asarray(given, X.dtype) - shift) / scale
-    square = jnp.sum(weight) * jnp.sum(variance) / scale**2
-    algorithm = LloydStep(tol * jnp.mean(variance) / scale**2, square, n * k * d <= DIRECT_WORK)
+    square = jnp.sum(weight) * jnp.sum(variance)
+    algorithm = LloydStep(tol * jnp.mean(variance), square, n * k * d <= DIRECT_WORK)
     n_init = 1 if given is not None else n_init
     plan = Plan(seeding, k, n_init, bucket(max_iter))
     luck = plan.luck(key, X.dtype)
@@ -345,9 +368,10 @@ def _fit_traced(
             **vars(result),
             "centers": result.centers * scale + shift,
             "labels": unblock(result.labels, n).astype(jnp.int32),
-            "inertia": result.inertia * scale**2,
-            "objectives": result.objectives * scale**2,
-            "trace": result.trace * scale**2,
+            # The square of a scale may not be representable where the product is.
+            "inertia": result.inertia * scale * scale,
+            "objectives": result.objectives * scale * scale,
+            "trace": result.trace * scale * scale,
         }
     )
 

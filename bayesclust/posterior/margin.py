@@ -18,7 +18,7 @@ from jax import lax
 
 from bayesclust._typing import Array
 from bayesclust.mixture import Mixture
-from bayesclust.posterior.distance import common_scale, distances, nearest
+from bayesclust.posterior.distance import distances, in_common_units, nearest
 from bayesclust.posterior.membership import Model
 
 STEPS = 32
@@ -29,8 +29,8 @@ def margins(
 ) -> np.ndarray:
     """Distance of each row to where another cluster becomes as probable as its own.
 
-    Distances are Euclidean in the units the fit measured in, times their common scale: the user's
-    units, or column standard deviations of standardized data.
+    Distances are Euclidean in the user's units, or in column standard deviations of standardized
+    data.
 
     Parameters
     ----------
@@ -52,15 +52,17 @@ def margins(
     pair = np.stack([own, other], axis=1).astype(model.dtype)
     joined = np.concatenate([X.astype(model.dtype, copy=False), pair], axis=1)
     d = X.shape[1]
+    shift, scale, _, exponent, _ = model.units
     units = type(model.units)(
-        np.concatenate([model.units.shift, [0.0, 0.0]]),
-        np.concatenate([model.units.scale, [1.0, 1.0]]),
+        np.concatenate([shift, [0.0, 0.0]]),
+        np.concatenate([scale, [1.0, 1.0]]),
+        exponent=None if exponent is None else np.concatenate([exponent, [0, 0]]),
     )
     wide = model._replace(units=units)
     call = _bisector if hard else _nearest
     k = model.log_weights.shape[1]
     out = wide.rows(call, joined, numbers_per_row=d + 6 * k * (d + 4))
-    return out * common_scale(model.units)
+    return in_common_units(out, model.units)
 
 
 def margins_to(

@@ -62,7 +62,7 @@ class Model(NamedTuple):
     @property
     def log_scale(self) -> float:
         """How much lower log densities are in the user's units."""
-        return float(np.sum(np.log(self.units.scale)))
+        return self.units.log_scale
 
     def thinned(self, most: int) -> Model:
         """At most so many draws, evenly spread."""
@@ -72,7 +72,7 @@ class Model(NamedTuple):
 
     @classmethod
     def of(cls, mixture: Mixture, params: Any, log_weights: Any, units: Units, dtype: Any) -> Model:
-        """From parameters in the user's units, in double precision, behind one axis of draws."""
+        """From parameters in scaled units, in double precision, behind one axis of draws."""
         shift, scale = units.shift, units.scale
         convert = functools.partial(
             mixture.family.in_units, shift=-shift / scale, scale=1.0 / scale
@@ -213,7 +213,8 @@ def labels(model: Model, X: np.ndarray) -> np.ndarray:
 
 def log_density(model: Model, X: np.ndarray) -> np.ndarray:
     """Log of the density averaged over draws, ``(n,)``, in the user's units."""
-    return model.rows(_log_density, X) - model.log_scale
+    # In double precision, so that a shift changes no order.
+    return model.rows(_log_density, X).astype(np.float64) - model.log_scale
 
 
 def reference(model: Model, X: np.ndarray, sample_weight: np.ndarray | None) -> np.ndarray:
@@ -263,7 +264,7 @@ def membership(
         drawn that could say.
     """
     out = model.rows(_full, X, np.asarray(level, model.dtype), progress=progress)
-    out["log_density"] = out["log_density"] - model.log_scale
+    out["log_density"] = out["log_density"].astype(np.float64) - model.log_scale
     if model.n_draws == 1:
         unknown = np.full(len(X), np.nan, model.dtype)
         wide = np.full(out["probability"].shape, np.nan, model.dtype)

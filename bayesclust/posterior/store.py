@@ -102,15 +102,17 @@ def _rebuild(tree: xr.DataTree) -> Clustering:
         raise KeyError(f"unknown family {name}")
     family = getattr(families, name)()
     constant = tree["constant_data"].dataset
+    # Where the user's units cannot hold every parameter, scaled ones do.
+    source = tree["scaled"] if "scaled" in tree.children else tree
     point = _draws(
         family,
-        tree["point_estimate"].dataset.expand_dims(("chain", "draw")),
-        tree["point_stats"].dataset,
-        tree["optimization"].dataset,
+        source["point_estimate"].dataset.expand_dims(("chain", "draw")),
+        source["point_stats"].dataset,
+        source["optimization"].dataset,
     )
     draws = alignment = None
     if int(attrs["has_draws"]):
-        draws = _draws(family, tree["posterior"].dataset, tree["sample_stats"].dataset, None)
+        draws = _draws(family, source["posterior"].dataset, source["sample_stats"].dataset, None)
         group = tree["alignment"].dataset
         alignment = Alignment(
             np.asarray(group["permutation"]),
@@ -123,7 +125,11 @@ def _rebuild(tree: xr.DataTree) -> Clustering:
         Mixture(family, int(attrs["n_clusters"])),
         point,
         draws,
-        Units(np.asarray(constant["shift"]), np.asarray(constant["scale"])),
+        Units(
+            np.asarray(constant["shift"]),
+            np.asarray(constant["scale"]),
+            exponent=np.asarray(constant["exponent"]) if "exponent" in constant else None,
+        ),
         str(attrs["dtype"]),
         [str(f) for f in np.asarray(constant["feature"])],
         hard=bool(attrs["hard"]),

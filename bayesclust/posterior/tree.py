@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -9,6 +11,7 @@ import numpy as np
 from bayesclust._version import __version__
 from bayesclust.draws import Draws
 from bayesclust.families.base import Family
+from bayesclust.mixture import unscaled
 from bayesclust.posterior import membership
 from bayesclust.posterior.lazy import xr
 
@@ -64,13 +67,20 @@ def build(
     family, features = clustering.mixture.family, clustering.features
     point, units = clustering.point, clustering.units
     draws = point if clustering.draws is None else clustering.draws
+
+    def of_draws(point: Draws, draws: Draws) -> dict[str, xr.Dataset]:
+        return {
+            "posterior": parameters(family, draws, features),
+            "sample_stats": statistics(draws),
+            "point_estimate": parameters(family, point, features, point=True),
+            "point_stats": statistics(point),
+            "optimization": optimization(point),
+        }
+
+    shown = [unscaled(clustering.mixture, d, units) for d in (point, draws)]
     found = {
         "/": xr.Dataset(attrs=_attributes(clustering)),
-        "posterior": parameters(family, draws, features),
-        "sample_stats": statistics(draws),
-        "point_estimate": parameters(family, point, features, point=True),
-        "point_stats": statistics(point),
-        "optimization": optimization(point),
+        **of_draws(*shown),
         "constant_data": xr.Dataset(
             {
                 "shift": (("feature",), units.shift),
@@ -80,6 +90,10 @@ def build(
             coords={"feature": features},
         ),
     }
+    if units.exponent is not None:
+        # What is infinite or zero in the user's units, such as the square of 1e200, is here.
+        found["constant_data"]["exponent"] = (("feature",), units.exponent)
+        found |= {f"scaled/{name}": group for name, group in of_draws(point, draws).items()}
     if clustering.alignment is not None:
         found["alignment"] = alignment(*clustering.alignment)
     if training is not None:
@@ -93,6 +107,27 @@ def log_likelihood(clustering: Clustering, X: np.ndarray, obs: Any) -> xr.Datase
     value = membership.log_likelihood(clustering.model, X).reshape(*draws.shape, -1)
     dataset = xr.Dataset({"x": ((*DRAW, "obs"), value)}, coords={"obs": obs})
     return _stamped(dataset)
+
+
+def over_draws(clustering: Clustering, reduce: Callable[..., np.ndarray]) -> xr.Dataset:
+    """Summarise every parameter over the draws, in the user's units.
+
+    Parameters
+    ----------
+    clustering : Clustering
+        With draws.
+    reduce : callable
+        A NumPy reduction such as `np.mean`, that takes `axis`. In scaled units, where no sum
+        overflows.
+    """
+    draws = clustering.draws
+    assert draws is not None
+    with np.errstate(divide="ignore"):
+        log_weights = np.log(reduce(np.exp(draws.log_weights), axis=(0, 1)))[None, None]
+    params = {n: reduce(np.asarray(v), axis=(0, 1))[None, None] for n, v in draws.params.items()}
+    found = dataclasses.replace(draws, params=params, log_weights=log_weights, stats={})
+    found = unscaled(clustering.mixture, found, clustering.units)
+    return parameters(clustering.mixture.family, found, clustering.features, point=True)
 
 
 def training(tree: xr.DataTree) -> Training | None:
