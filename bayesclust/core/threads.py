@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 
+from bayesclust.core.arithmetic import arithmetic
 from bayesclust.core.rows import cores
 
 
@@ -21,14 +22,14 @@ def _pool(_process: int) -> ThreadPoolExecutor:
 def run(calls: Sequence[Callable[[], Any]]) -> list[Any]:
     """Run the calls at the same time, the first one here; results in order.
 
-    The double-precision switch of JAX belongs to a thread, so it is handed on. The first error
-    is raised once all calls have ended.
+    The switches of JAX belong to a thread, so they are handed on, see `arithmetic`. The first
+    error is raised once all calls have ended.
     """
     config: Any = jax.config  # which gets its attributes when JAX is imported
     x64 = bool(config.jax_enable_x64)
 
     def there(call: Callable[[], Any]) -> Any:
-        with jax.enable_x64(x64):
+        with arithmetic(x64):
             return call()
 
     others = [_pool(os.getpid()).submit(there, call) for call in calls[1:]]

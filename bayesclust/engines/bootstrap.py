@@ -20,6 +20,7 @@ import numpy as np
 from bayesclust._pytree import pytree, static
 from bayesclust._typing import Key
 from bayesclust.core import threads
+from bayesclust.core.arithmetic import arithmetic
 from bayesclust.core.gamma import gamma
 from bayesclust.core.loop import restarts
 from bayesclust.core.random import uniform
@@ -88,7 +89,7 @@ class Bootstrap(Engine):
         elif units is None and own.exponent is not None:
             inner = in_steps(mixture.family.in_units, start.params, -own.exponent)
             start = dataclasses.replace(start, params=inner)
-        with jax.enable_x64(X.dtype == np.float64):
+        with arithmetic(X.dtype == np.float64):
             draws = self._run(key_draws, mixture, X, sample_weight, start, own, progress)
         return draws if units is not None else unscaled(mixture, draws, own)
 

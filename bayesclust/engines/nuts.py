@@ -16,6 +16,7 @@ import numpy as np
 
 from bayesclust._pytree import pytree, static
 from bayesclust._typing import Array, Key
+from bayesclust.core.arithmetic import arithmetic
 from bayesclust.core.units import Units
 from bayesclust.draws import Draws
 from bayesclust.engines import chains
@@ -93,7 +94,7 @@ class NUTS(Engine):
 
         check(self, mixture)
         X = np.asarray(X)
-        with jax.enable_x64(X.dtype == np.float64):
+        with arithmetic(X.dtype == np.float64):
             key_start, key_run = jax.random.split(key)
             problem = pose(X, sample_weight, units, numbers_per_row(mixture.k, X.shape[1]))
             posed = pose_program(self.model, mixture, problem, X, sample_weight)

@@ -23,6 +23,7 @@ from jax import lax
 
 from bayesclust._pytree import pytree, static
 from bayesclust._typing import Array, Key
+from bayesclust.core.arithmetic import arithmetic
 from bayesclust.core.gamma import gamma
 from bayesclust.core.random import normal
 from bayesclust.core.rows import Rows
@@ -270,7 +271,7 @@ class PartitionGibbs(Engine):
             start = None if start is None else np.repeat(np.asarray(start), times)
         if len(X) < mixture.k:
             raise ValueError(f"{len(X)} rows make no {mixture.k} clusters: give more rows")
-        with jax.enable_x64(X.dtype == np.float64):
+        with arithmetic(X.dtype == np.float64):
             problem = pose(X, None, units, numbers_per_row(mixture.k, X.shape[1]))
             return self._run(key, mixture, X, problem, start, progress)
 

@@ -13,6 +13,7 @@ from jax import lax
 
 from bayesclust._typing import Array, Params
 from bayesclust.core import assign
+from bayesclust.core.arithmetic import arithmetic
 from bayesclust.core.rows import Rows
 from bayesclust.core.sweep import sweep
 from bayesclust.core.units import Units, column_spread, in_steps
@@ -132,7 +133,7 @@ def informed_prior(mixture: Mixture, X: np.ndarray, sample_weight: Any, units: U
     """The mixture with a proper prior in scaled units of the data, in double precision."""
     family: Any = mixture.family
     shift, scale = units.shift, units.scale
-    with jax.enable_x64(True):
+    with arithmetic(True):
         inner = _inner(family, units)
         spread = column_spread(units.variance(X, sample_weight), units, np.float64)
         inner = inner.scaled_to(jnp.asarray(spread, jnp.float64)).informed(mixture.k)
@@ -144,7 +145,7 @@ def informed_prior(mixture: Mixture, X: np.ndarray, sample_weight: Any, units: U
 def unscaled_prior(mixture: Mixture, units: Units) -> Mixture:
     """The same prior in the user's units; infinite or zero where that is not representable."""
     family: Any = mixture.family
-    with jax.enable_x64(True):
+    with arithmetic(True):
         outer = in_steps(type(family).in_prior_units, family, units.exponent)
     outer = jax.tree.map(lambda v: np.asarray(v, np.float64), outer)
     return dataclasses.replace(mixture, family=outer)

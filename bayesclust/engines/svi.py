@@ -19,6 +19,7 @@ import numpy as np
 
 from bayesclust._pytree import pytree, static
 from bayesclust._typing import Array, Key
+from bayesclust.core.arithmetic import arithmetic
 from bayesclust.core.units import Units
 from bayesclust.draws import Draws
 from bayesclust.engines.base import Engine, check, pose
@@ -96,7 +97,7 @@ class SVI(Engine):
 
         check(self, mixture)
         X = np.asarray(X)
-        with jax.enable_x64(X.dtype == np.float64):
+        with arithmetic(X.dtype == np.float64):
             key_start, key_run, key_draw = jax.random.split(key, 3)
             problem = pose(X, sample_weight, units, numbers_per_row(mixture.k, X.shape[1]))
             posed = pose_program(self.model, mixture, problem, X, sample_weight)

@@ -20,6 +20,7 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
+from bayesclust.core.arithmetic import arithmetic
 from bayesclust.core.random import key_of
 from bayesclust.core.rows import release
 from bayesclust.core.units import Units, natural_units, standard_units
@@ -47,7 +48,8 @@ def whole[F: Callable[..., Any]](fit: F) -> F:
     def wrapped(self: Any, *args: Any, **kwargs: Any) -> Any:
         before = vars(self).copy()
         try:
-            return fit(self, *args, **kwargs)
+            with arithmetic():
+                return fit(self, *args, **kwargs)
         except BaseException:
             vars(self).clear()
             vars(self).update(before)

@@ -15,6 +15,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
+from bayesclust.core.arithmetic import arithmetic
 from bayesclust.core.random import key_of
 from bayesclust.draws import Draws
 from bayesclust.engines.base import Engine, check
@@ -243,10 +244,11 @@ class BayesianMixture(DensityMixin, Clusterer):
         if n_samples < 1:
             raise ValueError(f"n_samples={n_samples!r} must be at least 1")
         rng = check_random_state(self.random_state)
-        key = key_of(rng.randint(np.iinfo(np.int32).max))
+        with arithmetic():
+            key = key_of(rng.randint(np.iinfo(np.int32).max))
         model = self.clustering_.model
         which = rng.randint(model.n_draws, size=n_samples)
-        with jax.enable_x64(model.dtype == np.float64):
+        with arithmetic(model.dtype == np.float64):
             X, z = _one_row_each(
                 model.mixture,
                 {n: v[which] for n, v in model.params.items()},
@@ -280,8 +282,9 @@ class BayesianMixture(DensityMixin, Clusterer):
             if value < 1:
                 raise ValueError(f"{name}={value!r} must be at least 1")
         rng = check_random_state(self.random_state)
-        key = key_of(rng.randint(np.iinfo(np.int32).max))
-        with jax.enable_x64(True):
+        with arithmetic():
+            key = key_of(rng.randint(np.iinfo(np.int32).max))
+        with arithmetic(True):
             X, y = _from_prior(self._scaled_prior, jax.random.split(key, n_draws), n_samples)
             X = self.clustering_.units.unscaled(np.asarray(X))
             return X.astype(self.means_.dtype), np.asarray(y)

@@ -6,7 +6,6 @@ import functools
 from numbers import Integral, Real
 from typing import Any, ClassVar
 
-import jax
 import numpy as np
 from scipy.linalg import solve_triangular
 from sklearn.base import DensityMixin
@@ -14,6 +13,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
+from bayesclust.core.arithmetic import arithmetic
 from bayesclust.core.random import key_of
 from bayesclust.core.units import Units, in_steps, scale_by
 from bayesclust.engines.em import EM
@@ -361,9 +361,10 @@ class GaussianMixture(DensityMixin, Clusterer):
                 "sample."
             )
         rng = check_random_state(self.random_state)
-        key = key_of(rng.randint(np.iinfo(np.int32).max))
+        with arithmetic():
+            key = key_of(rng.randint(np.iinfo(np.int32).max))
         model = self.clustering_.point_model
-        with jax.enable_x64(model.dtype == np.float64):
+        with arithmetic(model.dtype == np.float64):
             params = {n: v[0] for n, v in model.params.items()}
             X, z = model.mixture.sample(key, params, model.log_weights[0], n_samples)
             X, z = np.asarray(X), np.asarray(z)

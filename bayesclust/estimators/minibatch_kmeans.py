@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from sklearn.utils._param_validation import Interval
 
+from bayesclust.core.arithmetic import arithmetic
 from bayesclust.core.rows import Rows, block_size, pack_host
 from bayesclust.core.units import Units
 from bayesclust.estimators import _names
@@ -113,7 +114,7 @@ class MiniBatchKMeans(KMeans):
         units = self._units(rows, weight)
         key = self._key()
         self._batch_units, self._batch_dtype = units, rows.dtype
-        with jax.enable_x64(rows.dtype == np.float64):
+        with arithmetic(rows.dtype == np.float64):
             state = self._begin(key, rows, weight, units)
             state = self._passes(key, state, rows, weight, units)
         self._finish(state, rows, X, weight, units, key, streams=False)
@@ -139,7 +140,7 @@ class MiniBatchKMeans(KMeans):
         rows = rows.astype(self._batch_dtype, copy=False)
         weight = None if weight is None else weight.astype(rows.dtype, copy=False)
         units = self._batch_units
-        with jax.enable_x64(rows.dtype == np.float64):
+        with arithmetic(rows.dtype == np.float64):
             state = self._begin(key, rows, weight, units) if first else self._state
             state = jax.tree.map(jnp.asarray, state)
             batch = _batch(rows, weight, units, self.n_clusters)
@@ -200,7 +201,7 @@ class MiniBatchKMeans(KMeans):
     ) -> None:
         self._state = jax.device_get(state)
         served = np.asarray(self._state.counts)
-        with jax.enable_x64(rows.dtype == np.float64):
+        with arithmetic(rows.dtype == np.float64):
             labels, counts, inertia = assign_all(state.centers, rows, weight, units)
         short = (
             not streams

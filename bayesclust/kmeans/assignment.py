@@ -12,6 +12,7 @@ from jax import lax
 
 from bayesclust._pytree import pytree
 from bayesclust._typing import AnyArray, Array
+from bayesclust.core.arithmetic import arithmetic
 from bayesclust.core.assign import winner
 from bayesclust.core.linalg import half_squared_distance, matmul
 from bayesclust.core.loop import over_parts
@@ -142,5 +143,5 @@ def assign(X: Any, centers: Any, *, units: Units | None = None) -> np.ndarray:
     if units is None:
         units = natural_units(centers.astype(X.dtype))
     inner = ((units.scaled(centers) - units.shift) / units.scale).astype(X.dtype)
-    with jax.enable_x64(X.dtype == np.float64):
+    with arithmetic(X.dtype == np.float64):
         return assign_all(jnp.asarray(inner), X, None, units)[0]

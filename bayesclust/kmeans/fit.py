@@ -14,6 +14,7 @@ from jax import lax
 from bayesclust._pytree import pytree, traced
 from bayesclust._typing import Array, Key
 from bayesclust.core import rows as rows_
+from bayesclust.core.arithmetic import arithmetic
 from bayesclust.core.loop import run, settle_all
 from bayesclust.core.rows import Rows, bucket, pack, pack_host, spread, unblock
 from bayesclust.core.units import Units, natural_units, natural_units_traced, scale_by
@@ -51,7 +52,7 @@ class KMeansFit:
     objectives : (r,) array
         Inertia of every start.
     trace : (t,) array
-        Inertia by step of the best start, NaN-padded.
+        Inertia by step of the best start, infinite where no step was made.
     history : (n_steps + 1, k, d) array or None
         Centres before the first and after every step of the best start.
     """
@@ -141,13 +142,14 @@ def fit(
     if traced(key, X, sample_weight, given, tol):
         if history:
             raise ValueError("history=True keeps a host record: call fit outside jit and vmap")
-        return _fit_traced(
-            key, jnp.asarray(X), k, sample_weight, given, seeding, n_init, max_iter, tol
-        )
+        with arithmetic():
+            return _fit_traced(
+                key, jnp.asarray(X), k, sample_weight, given, seeding, n_init, max_iter, tol
+            )
     X = np.asarray(X)
     weight = None if sample_weight is None else np.asarray(sample_weight)
     own = natural_units(X, weight) if units is None else units
-    with jax.enable_x64(X.dtype == np.float64):
+    with arithmetic(X.dtype == np.float64):
         result = fit_host(
             key,
             X,

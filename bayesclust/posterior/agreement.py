@@ -10,6 +10,7 @@ import numpy as np
 from jax import lax
 
 from bayesclust._typing import Array
+from bayesclust.core.arithmetic import arithmetic
 from bayesclust.core.linalg import matmul
 from bayesclust.mixture import Mixture
 from bayesclust.posterior.membership import Model
@@ -42,7 +43,7 @@ def agreements(model: Model, reference: np.ndarray, x: np.ndarray) -> np.ndarray
     (s, k, k) ndarray
         Components of the reference first.
     """
-    with jax.enable_x64(model.dtype == np.float64):
+    with arithmetic(model.dtype == np.float64):
         found = _agreements(
             model.mixture, model.params, model.log_weights, reference.astype(model.dtype), x
         )
@@ -63,7 +64,7 @@ def mean_membership(
     """
     if permutation is None:
         permutation = np.broadcast_to(np.arange(model.mixture.k), model.log_weights.shape)
-    with jax.enable_x64(model.dtype == np.float64):
+    with arithmetic(model.dtype == np.float64):
         found = _mean(model.mixture, model.params, model.log_weights, permutation, x)
         return np.asarray(found)
 

@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from bayesclust.core.arithmetic import arithmetic
 from bayesclust.core.units import Units
 from bayesclust.draws import Draws
 from bayesclust.mixture import Mixture
@@ -108,7 +109,8 @@ class RowAnswers(abc.ABC):
                 f"labels of {len(rows)} rows under {self.model.n_draws} draws take "
                 f"{size / 2**30:.1f} GB: ask for fewer rows at a time"
             )
-        labels = membership_.label_draws(self.model, rows, jax.random.key(seed))
+        with arithmetic():
+            labels = membership_.label_draws(self.model, rows, jax.random.key(seed))
         index = row_names(X)
         return xr.Dataset(
             {"label": (("chain", "draw", "obs"), labels.reshape(*draws.shape, -1))},

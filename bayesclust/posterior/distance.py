@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from bayesclust._typing import Array
+from bayesclust.core.arithmetic import arithmetic
 from bayesclust.core.assign import winner
 from bayesclust.core.chunks import chunk_size, map_rows
 from bayesclust.core.linalg import squared_distance
@@ -41,7 +42,7 @@ def nearest(model: Model, X: np.ndarray) -> np.ndarray:
 
 def _map(call: Any, model: Model, X: np.ndarray) -> np.ndarray:
     centers = model.params["mean"][0]
-    with jax.enable_x64(model.dtype == np.float64):
+    with arithmetic(model.dtype == np.float64):
         size = chunk_size(2 * centers.size + X.shape[1])
         bound = functools.partial(call, centers)
         return map_rows(bound, X.astype(model.dtype, copy=False), model.units, size)

@@ -22,6 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from bayesclust._typing import Array
+from bayesclust.core.arithmetic import arithmetic
 from bayesclust.core.assign import drawn, winner
 from bayesclust.core.chunks import by_tiles, chunk_size, map_rows
 from bayesclust.core.quantile import quantiles
@@ -97,7 +98,7 @@ class Model(NamedTuple):
         A call holds `numbers_per_row` for each; by default what scores under all draws take.
         """
         chunk = chunk_size(numbers_per_row) if numbers_per_row else self.chunk(X)
-        with jax.enable_x64(self.dtype == np.float64):
+        with arithmetic(self.dtype == np.float64):
 
             def bound(x: Any) -> Any:
                 return call(self.mixture, self.params, self.log_weights, x, *more)
@@ -291,7 +292,7 @@ def _drawn(mixture: Mixture, params: Any, log_weights: Array, x: Array, key: Arr
 def label_draws(model: Model, X: np.ndarray, key: Array) -> np.ndarray:
     """A label of each row under each draw ``(s, n)`` int8 or int16, drawn from p(z | x, theta)."""
     n, size = len(X), model.chunk(X)
-    with jax.enable_x64(model.dtype == np.float64):
+    with arithmetic(model.dtype == np.float64):
         parts = []
         for first in range(0, n, size):
             rows = model.units.inward(X[first : first + size].astype(model.dtype, copy=False))

@@ -206,8 +206,10 @@ def statistics(draws: Draws) -> xr.Dataset:
 def optimization(draws: Draws) -> xr.Dataset:
     """Objective by start and step, and where each start ended."""
     trace = np.asarray(draws.trace)
-    used = int(np.isfinite(trace).any(axis=0).sum()) if trace.size else 0
-    data: dict[str, Any] = {"objective_trace": (("restart", "step"), trace[:, :used])}
+    made = np.isfinite(trace)
+    used = int(np.max(np.flatnonzero(made.any(axis=0)), initial=-1)) + 1
+    trace = np.where(made, trace, np.nan)[:, :used]
+    data: dict[str, Any] = {"objective_trace": (("restart", "step"), trace)}
     if "objectives" in draws.flags:
         ends = np.asarray(draws.flags["objectives"])
         name = "restart" if len(ends) == len(trace) else "start"
