@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from bayesclust._pytree import pytree, static
 from bayesclust._typing import Array, Key, Params
 from bayesclust.core.checks import check_integer
 from bayesclust.core.simplex import log_sum_exp, softmax
+from bayesclust.core.units import Units, in_steps, scale_by
+from bayesclust.draws import Draws
 from bayesclust.families.base import Family
 from bayesclust.weights.base import WeightPrior
 from bayesclust.weights.dirichlet import Dirichlet
@@ -65,3 +70,32 @@ class Mixture:
         key_label, key_row = jax.random.split(key)
         z = jax.random.categorical(key_label, log_weights, shape=(n,))
         return self.family.sample(key_row, params, z), z
+
+
+def unscaled(mixture: Mixture, draws: Draws, units: Units) -> Draws:
+    """Bring draws from scaled units to the user's.
+
+    Parameters
+    ----------
+    mixture : Mixture
+    draws : Draws
+        On the host. Its log densities are in the user's units already.
+    units : Units
+
+    Returns
+    -------
+    Draws
+        Infinite, or zero, where a parameter is not representable.
+    """
+    if units.exponent is None:
+        return draws
+    params = in_steps(mixture.family.in_units, draws.params, units.exponent)
+    stats, flags, trace = dict(draws.stats), dict(draws.flags), draws.trace
+    if "inertia" in stats and units.common is not None:
+        square = 2 * units.common[1]
+        stats["inertia"] = scale_by(stats["inertia"], square)
+        stats["temperature"] = scale_by(stats["temperature"], -square)
+        trace = scale_by(np.asarray(trace, np.float64), square)
+        if "objectives" in flags:
+            flags["objectives"] = scale_by(np.asarray(flags["objectives"], np.float64), square)
+    return dataclasses.replace(draws, params=params, stats=stats, trace=trace, flags=flags)

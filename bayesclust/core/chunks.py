@@ -82,7 +82,7 @@ def refuse_overflow(finite: np.ndarray, X: np.ndarray, units: Units, dtype: Any)
     position = int(np.argmin(finite))
     row = X[position].astype(np.float64)
     with np.errstate(over="ignore"):
-        column = int(np.argmax(np.abs(row - units.shift) / units.scale))
+        column = int(np.argmax(np.abs(units.scaled(row) - units.shift) / units.scale))
     raise Overflow(position, column, float(row[column]), np.dtype(dtype).name)
 
 
@@ -156,7 +156,8 @@ def map_rows(
 
     def one(first: int) -> Any:
         with np.errstate(over="ignore", invalid="ignore"):
-            rows = (X[first : first + size].astype(dtype, copy=False) - low) * inverse
+            given = X[first : first + size].astype(dtype, copy=False)
+            rows = (units.scaled(given) - low) * inverse
         parts = [rows, *(v[first : first + size] for v in beside)]
         if len(rows) < size:
             parts = [

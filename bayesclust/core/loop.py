@@ -88,10 +88,12 @@ def trace_length(max_iter: int, n_init: int = 1) -> int:
 
 
 def trimmed(trace: Any) -> np.ndarray:
-    """Traces ``(.., t)`` on the host without the steps that no start made."""
+    """Traces ``(.., t)`` on the host, NaN where a start made no step, up to the last step made."""
     trace = np.asarray(trace)
-    made = np.flatnonzero(~np.isnan(trace).all(axis=tuple(range(trace.ndim - 1))))
-    return trace[..., : made[-1] + 1 if len(made) else 0].copy()
+    made = np.isfinite(trace)
+    steps = np.flatnonzero(made.any(axis=tuple(range(trace.ndim - 1))))
+    used = steps[-1] + 1 if len(steps) else 0
+    return np.where(made, trace, np.nan)[..., :used]
 
 
 def settle_all(algorithm: Algorithm, state: Any, rows: Rows) -> Any:

@@ -147,6 +147,7 @@ def pack_host(
     *,
     shift: np.ndarray,
     scale: np.ndarray,
+    exponent: np.ndarray | None = None,
     block: int,
 ) -> Rows:
     """Cut host rows into blocks on the device: ``(X - shift) / scale``, one copy, bucketed.
@@ -158,6 +159,8 @@ def pack_host(
     shift, scale : (d,) float64 ndarrays
         `shift` must be representable in the dtype of `X`; the difference is then exactly the
         rounded double-precision one.
+    exponent : (d,) int ndarray, optional
+        The rows are multiplied by two to minus this power first.
     block : int
         Rows per block.
     """
@@ -174,6 +177,8 @@ def pack_host(
     def fill(first: int, last: int) -> None:
         for i in range(first, last):
             rows = X[i * block : (i + 1) * block]
+            if exponent is not None:
+                rows = np.ldexp(rows, -exponent)
             out = x[i, :, : len(rows)]
             np.subtract(rows.T, low[:, None], out=out)
             if not plain:

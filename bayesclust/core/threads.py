@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 
+from bayesclust.core.arithmetic import arithmetic
 from bayesclust.core.rows import cores
 
 
@@ -25,14 +26,14 @@ def run(calls: Sequence[Callable[[], Any]]) -> list[Any]:
     are run here, too: nobody waits for the work of another caller, and calls may run calls of
     their own.
 
-    The double-precision switch of JAX belongs to a thread, so it is handed on. An error is raised
-    once no call is running any more.
+    The switches of JAX belong to a thread, so they are handed on, see `arithmetic`. An error is
+    raised once no call is running any more.
     """
     config: Any = jax.config  # which gets its attributes when JAX is imported
     x64 = bool(config.jax_enable_x64)
 
     def there(call: Callable[[], Any]) -> Any:
-        with jax.enable_x64(x64):
+        with arithmetic(x64):
             return call()
 
     others = [_pool(os.getpid()).submit(there, call) for call in calls[1:]]

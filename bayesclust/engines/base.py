@@ -27,7 +27,7 @@ from bayesclust.core.units import (
 )
 from bayesclust.draws import Draws
 from bayesclust.families.base import Family
-from bayesclust.mixture import Mixture
+from bayesclust.mixture import Mixture, unscaled
 
 
 class Engine(abc.ABC):
@@ -72,7 +72,8 @@ class Engine(abc.ABC):
         Returns
         -------
         Draws
-            In the units of `X`.
+            In the units of `X`; where `units` were given, in their scaled units, which differ
+            from those of `X` only for data of extraordinary magnitude.
         """
 
 
@@ -256,7 +257,21 @@ class PointEngine(Engine):
 
 
 class Problem(NamedTuple):
-    """Packed rows with what a fit must know of them."""
+    """Packed rows with what a fit must know of them.
+
+    Attributes
+    ----------
+    rows : Rows
+    units : Units
+    spread : (d,) array
+        Column standard deviations in the fit's units; 1 where a column is constant.
+    weight : scalar
+    n, d : int
+    dtype : dtype
+    answer : Units or None
+        Draws come in scaled units and are to be brought from these to the user's: where nobody
+        gave units.
+    """
 
     rows: Rows
     units: Units
@@ -265,12 +280,17 @@ class Problem(NamedTuple):
     n: int
     d: int
     dtype: Any
+    answer: Units | None = None
 
     @property
     def log_scale(self) -> Any:
         """Log volume of a unit cell: by how much log densities in user's units are lower."""
         scale = self.units.scale
-        return np.sum(np.log(scale)) if not traced(scale) else jnp.sum(jnp.log(scale))
+        return jnp.sum(jnp.log(scale)) if traced(scale) else np.float64(self.units.log_scale)
+
+    def finished(self, mixture: Mixture, draws: Draws) -> Draws:
+        """Draws in the units that were asked for."""
+        return draws if self.answer is None else unscaled(mixture, draws, self.answer)
 
 
 @jax.jit
@@ -289,20 +309,30 @@ def pose(X: Any, sample_weight: Any, units: Units | None, numbers_per_row: int) 
         weight = jnp.ones(n, X.dtype) if sample_weight is None else sample_weight.astype(X.dtype)
         shift, scale, variance = natural_units_traced(X, weight / jnp.sum(weight))
         rows = pack((X - shift) / scale, weight, block=block)
-        sd = jnp.sqrt(variance) / scale
+        sd = jnp.sqrt(variance)
         spread = jnp.where(sd > 0, sd, 1.0)
         units = Units(shift, jnp.broadcast_to(scale, (d,)))
         return Problem(rows, units, spread, jnp.sum(weight), n, d, X.dtype)
     X = np.asarray(X)
-    units = units or natural_units(X, sample_weight)
+    own = natural_units(X, sample_weight) if units is None else None
+    units = units or own
+    assert units is not None
     variance = units.variance(X, sample_weight)
-    rows = pack_host(X, sample_weight, shift=units.shift, scale=units.scale, block=block)
+    rows = pack_host(
+        X,
+        sample_weight,
+        shift=units.shift,
+        scale=units.scale,
+        exponent=units.exponent,
+        block=block,
+    )
     total = float(n) if sample_weight is None else float(np.sum(sample_weight, dtype=np.float64))
-    return Problem(rows, units, column_spread(variance, units, X.dtype), total, n, d, X.dtype)
+    spread = column_spread(variance, units, X.dtype)
+    return Problem(rows, units, spread, total, n, d, X.dtype, own)
 
 
 def outward(mixture: Mixture, fitted: Fitted, units: Units) -> tuple[Params, Any]:
-    """Parameters, maybe behind axes of draws, from the fit's units to the user's.
+    """Parameters, maybe behind axes of draws, from the fit's units to scaled ones.
 
     On the host they come back in double precision, which an offset as large as the data needs.
     """

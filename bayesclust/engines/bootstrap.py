@@ -20,15 +20,16 @@ import numpy as np
 from bayesclust._pytree import pytree, static
 from bayesclust._typing import Key
 from bayesclust.core import threads
+from bayesclust.core.arithmetic import arithmetic
 from bayesclust.core.gamma import gamma
 from bayesclust.core.loop import restarts
 from bayesclust.core.random import uniform
 from bayesclust.core.rows import Rows, cores
-from bayesclust.core.units import Units, read_rows
+from bayesclust.core.units import Units, in_steps, natural_units, read_rows
 from bayesclust.draws import Draws
 from bayesclust.engines.base import Engine, Fitted, PointEngine, Problem, check, outward, pose
 from bayesclust.engines.em import numbers_per_row
-from bayesclust.mixture import Mixture
+from bayesclust.mixture import Mixture, unscaled
 
 CHAINS = 4
 """Replicates are independent; they are laid out as chains so that tools for draws can read them."""
@@ -82,12 +83,17 @@ class Bootstrap(Engine):
         check(self, mixture, X)
         check(self.base, mixture, X)
         key_point, key_draws = jax.random.split(key)
+        own = natural_units(X, sample_weight) if units is None else units
         if not isinstance(start, Draws):
             start = self.base.run(
-                key_point, mixture, X, sample_weight=sample_weight, start=start, units=units
+                key_point, mixture, X, sample_weight=sample_weight, start=start, units=own
             )
-        with jax.enable_x64(X.dtype == np.float64):
-            return self._run(key_draws, mixture, X, sample_weight, start, units, progress)
+        elif units is None and own.exponent is not None:
+            inner = in_steps(mixture.family.in_units, start.params, -own.exponent)
+            start = dataclasses.replace(start, params=inner)
+        with arithmetic(X.dtype == np.float64):
+            draws = self._run(key_draws, mixture, X, sample_weight, start, own, progress)
+        return draws if units is not None else unscaled(mixture, draws, own)
 
     def _run(
         self,
@@ -96,7 +102,7 @@ class Bootstrap(Engine):
         X: np.ndarray,
         sample_weight: Any,
         start: Draws,
-        units: Units | None,
+        units: Units,
         progress: Callable[[int, int], None] | None,
     ) -> Draws:
         problem = pose(X, sample_weight, units, numbers_per_row(mixture.k, X.shape[1]))

@@ -21,6 +21,7 @@ from bayesclust._pytree import pytree, static
 from bayesclust._typing import Array, Key, Params
 from bayesclust.core import assign
 from bayesclust.core import rows as rows_
+from bayesclust.core.arithmetic import arithmetic
 from bayesclust.core.loop import Algorithm, iterate, record, restarts, run, trace_length, trimmed
 from bayesclust.core.rows import Rows, pack_host
 from bayesclust.core.sweep import sweep
@@ -55,7 +56,7 @@ class CAVIState:
     n_steps : int scalar
     converged : bool scalar
     trace : (t,) array
-        Bound by step; NaN where no step was made, and at the first, which begins at a point.
+        Bound by step; infinite where no step was made, and at the first, which begins at a point.
     """
 
     params: Params
@@ -84,7 +85,7 @@ class CAVIState:
             objective=jnp.asarray(-jnp.inf, dtype),
             n_steps=jnp.int32(0),
             converged=jnp.asarray(False),
-            trace=jnp.full(length, jnp.nan, dtype),
+            trace=jnp.full(length, jnp.inf, dtype),
         )
 
 
@@ -128,7 +129,7 @@ class CAVIStep(Algorithm):
         # A change below the rounding error of the objective is none.
         noise = 4 * jnp.finfo(objective.dtype).eps * jnp.abs(objective)
         change = jnp.abs(objective - state.objective)
-        written = jnp.where(state.n_steps > 0, objective, jnp.nan)
+        written = jnp.where(state.n_steps > 0, objective, jnp.inf)
         state = dataclasses.replace(
             state,
             objective=objective,
@@ -221,7 +222,7 @@ class CAVI(Engine):
         """
         X, sample_weight = read_rows(X, sample_weight, units)
         check(self, mixture, X)
-        with jax.enable_x64(X.dtype == np.float64):
+        with arithmetic(X.dtype == np.float64):
             problem = pose(X, sample_weight, units, numbers_per_row(mixture.k, X.shape[1]))
             model = informed(mixture, problem)
             key_fit, key_draw = jax.random.split(key)
@@ -291,6 +292,7 @@ class CAVI(Engine):
             None if sample_weight is None else np.asarray(sample_weight)[order],
             shift=problem.units.shift,
             scale=problem.units.scale,
+            exponent=problem.units.exponent,
             block=min(self.batch_size, n),
         )
         constants, weight = constants_of(mixture, problem.rows)

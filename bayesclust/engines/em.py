@@ -21,6 +21,7 @@ from bayesclust._pytree import pytree, static, traced
 from bayesclust._typing import Array, Key, Params
 from bayesclust.core import assign
 from bayesclust.core import rows as rows_
+from bayesclust.core.arithmetic import arithmetic
 from bayesclust.core.loop import (
     Algorithm,
     entry,
@@ -66,7 +67,7 @@ class EMState:
     n_steps : int scalar
     converged : bool scalar
     trace : (t,) array
-        Objective by step; NaN where no step was made.
+        Objective by step; infinite where no step was made.
     """
 
     params: Params
@@ -86,7 +87,7 @@ class EMState:
             objective=jnp.asarray(-jnp.inf, dtype),
             n_steps=jnp.int32(0),
             converged=jnp.asarray(False),
-            trace=jnp.full(trace_length, jnp.nan, dtype),
+            trace=jnp.full(trace_length, jnp.inf, dtype),
         )
 
 
@@ -176,13 +177,14 @@ class EM(PointEngine):
         check(self, mixture, X)
         start = KMeansStart() if start is None else start
         if traced(key, mixture, X, sample_weight, start):
-            return self._run(key, mixture, X, sample_weight, start, units)
+            with arithmetic():
+                return self._run(key, mixture, X, sample_weight, start, units)
         X, sample_weight = read_rows(X, sample_weight, units)
-        with jax.enable_x64(X.dtype == np.float64):
+        with arithmetic(X.dtype == np.float64):
             draws = self._run(key, mixture, X, sample_weight, start, units)
         draws = dataclasses.replace(draws, trace=trimmed(draws.trace))
         if X.dtype == np.float32 and bool(draws.flags["imprecise"].any()):
-            with jax.enable_x64(True):
+            with arithmetic(True):
                 wide = jax.tree.map(lambda v: np.asarray(v, np.float64), (mixture, start))
                 draws = self._run(key, wide[0], X.astype(np.float64), sample_weight, wide[1], units)
             # Such parameters are only right in double precision: score rows in it, too.
@@ -216,7 +218,7 @@ class EM(PointEngine):
             trace=traces,
             flags={**fitted.flags, "objectives": objectives},
         )
-        return per_unit(one(draws), problem)
+        return problem.finished(model, per_unit(one(draws), problem))
 
     def _best(
         self, key: Key, mixture: Mixture, problem: Problem, starts: tuple[Start, ...]

@@ -22,6 +22,7 @@ from bayesclust._pytree import pytree, static
 from bayesclust._typing import Array, Key, Params
 from bayesclust.core import assign
 from bayesclust.core import rows as rows_
+from bayesclust.core.arithmetic import arithmetic
 from bayesclust.core.random import random_order, uniform
 from bayesclust.core.rows import Rows
 from bayesclust.core.sweep import sweep
@@ -237,7 +238,7 @@ class Gibbs(Engine):
         X, sample_weight = read_rows(X, sample_weight, units)
         check(self, mixture, X)
         check_whole_weights(sample_weight, "Gibbs", "take NUTS, SVI or CAVI")
-        with jax.enable_x64(X.dtype == np.float64):
+        with arithmetic(X.dtype == np.float64):
             problem = pose(X, sample_weight, units, numbers_per_row(mixture.k, X.shape[1]))
             model = informed(mixture, problem)
             # A weight of nought takes nothing more to draw than one.

@@ -11,6 +11,7 @@ T. Rigon, A. H. Herring and D. B. Dunson (2023), A generalized Bayes framework f
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any, ClassVar, override
 
 import jax.numpy as jnp
@@ -20,7 +21,7 @@ from bayesclust._pytree import pytree, static, traced
 from bayesclust._typing import Array, Key, Params
 from bayesclust.core.loop import iterate
 from bayesclust.core.rows import Rows
-from bayesclust.core.units import Units, natural_units, read_rows
+from bayesclust.core.units import Units, natural_units, read_rows, scale_by
 from bayesclust.draws import Draws
 from bayesclust.engines.base import Fitted, PointEngine, check
 from bayesclust.engines.em import one
@@ -29,7 +30,7 @@ from bayesclust.families.spherical import SphericalGaussian
 from bayesclust.kmeans.fit import KMeansFit, fit
 from bayesclust.kmeans.lloyd import KMeansState, LloydStep, total_square
 from bayesclust.kmeans.seeding import greedy
-from bayesclust.mixture import Mixture
+from bayesclust.mixture import Mixture, unscaled
 
 
 @pytree
@@ -64,9 +65,10 @@ class Lloyd(PointEngine):
         units: Units | None = None,
     ) -> Draws:
         """Fit by k-means; see `Engine.run`. `start` is what `kmeans.fit` takes as `init`."""
+        own = units
         if not traced(key, mixture, X, sample_weight, start):
             X, sample_weight = read_rows(X, sample_weight, units)
-            units = units or natural_units(X, sample_weight)
+            own = natural_units(X, sample_weight) if units is None else units
         check(self, mixture, X)
         result = fit(
             key,
@@ -77,26 +79,26 @@ class Lloyd(PointEngine):
             n_init=self.n_init,
             max_iter=self.max_iter,
             tol=self.tol,
-            units=units,
+            units=own,
         )
-        if traced(result):
+        if own is None or traced(result):
             weight = jnp.asarray(X.shape[0] if sample_weight is None else jnp.sum(sample_weight))
             spread = jnp.var(X, axis=0)
             scale = jnp.ones(X.shape[1], X.dtype)
             return self.draws(result, weight, jnp.sum(spread), scale)
-        return self.stand_for(
-            result, np.asarray(X), sample_weight, units or natural_units(X, sample_weight)
-        )
+        draws = self.stand_for(result, X, sample_weight, own)
+        return draws if units is not None else unscaled(mixture, draws, own)
 
     def stand_for(
         self, result: KMeansFit, X: np.ndarray, sample_weight: Any, units: Units
     ) -> Draws:
-        """The mixture a k-means fit of these rows stands for."""
+        """The mixture a k-means fit of these rows stands for, in scaled units."""
         variance = units.variance(X, sample_weight) * units.scale**2
         weight = len(X) if sample_weight is None else np.sum(sample_weight, dtype=float)
         common = bool(np.all(units.scale == units.scale[0]))
         scale = np.ones(len(units.scale)) if common else units.scale
-        return self.draws(result, weight, np.sum(variance / scale**2), scale)
+        prior = dataclasses.replace(self, rate=in_scaled(self.rate, units))
+        return prior.draws(result, weight, np.sum(variance / scale**2), scale)
 
     def draws(self, result: KMeansFit, weight: Any, variance: Any, scale: Any) -> Draws:
         """The mixture a k-means fit stands for, as one draw.
@@ -173,6 +175,13 @@ class Lloyd(PointEngine):
                 "imprecise": jnp.asarray(False),
             },
         )
+
+
+def in_scaled(rate: Any, units: Units) -> Any:
+    """A squared distance in scaled units from one in the user's, where distances have a unit."""
+    if units.exponent is None or units.common is None:
+        return rate
+    return scale_by(float(rate), -2 * units.common[1])
 
 
 def equal_spheres(xp: Any, counts: Any, temperature: Any) -> tuple[Any, Any]:

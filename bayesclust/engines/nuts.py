@@ -16,6 +16,7 @@ import numpy as np
 
 from bayesclust._pytree import pytree, static
 from bayesclust._typing import Array, Key
+from bayesclust.core.arithmetic import arithmetic
 from bayesclust.core.random import as_threefry
 from bayesclust.core.units import Units, read_rows
 from bayesclust.draws import Draws
@@ -94,7 +95,7 @@ class NUTS(Engine):
 
         X, sample_weight = read_rows(X, sample_weight, units)
         check(self, mixture, X)
-        with jax.enable_x64(X.dtype == np.float64):
+        with arithmetic(X.dtype == np.float64):
             key_start, key_run = jax.random.split(as_threefry(key))
             problem = pose(X, sample_weight, units, numbers_per_row(mixture.k, X.shape[1]))
             posed = pose_program(self.model, mixture, problem, X, sample_weight)

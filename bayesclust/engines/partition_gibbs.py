@@ -23,6 +23,7 @@ from jax import lax
 
 from bayesclust._pytree import pytree, static
 from bayesclust._typing import Array, Key
+from bayesclust.core.arithmetic import arithmetic
 from bayesclust.core.gamma import gamma
 from bayesclust.core.random import normal
 from bayesclust.core.rows import Rows
@@ -30,7 +31,7 @@ from bayesclust.core.units import Units, read_rows
 from bayesclust.draws import Draws
 from bayesclust.engines import chains
 from bayesclust.engines.base import Engine, Fitted, Problem, check, outward, pose
-from bayesclust.engines.hard import spheres
+from bayesclust.engines.hard import in_scaled, spheres
 from bayesclust.engines.progress import Progress, shown
 from bayesclust.families.base import Family
 from bayesclust.families.spherical import SphericalGaussian
@@ -272,7 +273,7 @@ class PartitionGibbs(Engine):
             start = None if start is None else np.repeat(np.asarray(start), times)
         if len(X) < mixture.k:
             raise ValueError(f"{len(X)} rows make no {mixture.k} clusters: give more rows")
-        with jax.enable_x64(X.dtype == np.float64):
+        with arithmetic(X.dtype == np.float64):
             problem = pose(X, None, units, numbers_per_row(mixture.k, X.shape[1]))
             return self._run(key, mixture, X, problem, start, progress)
 
@@ -326,7 +327,7 @@ class PartitionGibbs(Engine):
         n, d, dtype = problem.n, problem.d, problem.dtype
         variance = float(np.sum(problem.units.variance(X, None)))
         least = float(np.finfo(dtype).eps) ** 2 * n * variance if variance > 0 else 1.0
-        rate = self.rate / _square_unit(problem.units) + least
+        rate = in_scaled(self.rate, problem.units) / _square_unit(problem.units) + least
         return Target(jnp.asarray(self.shape + n * d / 2, dtype), jnp.asarray(rate, dtype))
 
     def _lay_out(
@@ -338,15 +339,16 @@ class PartitionGibbs(Engine):
         stats["inertia"] = stats["inertia"] * square
         stats["temperature"] = stats["temperature"] / square
         shape = self.shape + problem.n * problem.d / 2
-        loss = stats["temperature"] * (self.rate + stats["inertia"])
+        loss = stats["temperature"] * (in_scaled(self.rate, problem.units) + stats["inertia"])
         stats["log_posterior"] = (shape - 1) * np.log(stats["temperature"]) - loss
-        return Draws(
+        draws = Draws(
             params=params,
             log_weights=log_weights,
             stats=stats,
             trace=np.zeros((0, 0)),
             flags={"interrupted": np.full(log_weights.shape[:2], interrupted)},
         )
+        return problem.finished(mixture, draws)
 
 
 def numbers_per_row(k: int, d: int) -> int:

@@ -1,4 +1,4 @@
-"""Draws of an engine, from parameters in the fit's units to `Draws` in the user's."""
+"""Draws of an engine, from parameters in the fit's units to `Draws`."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from jax import lax
 from bayesclust._pytree import traced
 from bayesclust._typing import Array, Params
 from bayesclust.core import assign
+from bayesclust.core.arithmetic import arithmetic
 from bayesclust.core.rows import Rows
 from bayesclust.core.sweep import sweep
-from bayesclust.core.units import Units, column_spread
+from bayesclust.core.units import Units, column_spread, in_steps
 from bayesclust.draws import Draws
 from bayesclust.engines.base import Fitted, Problem, outward, pose
 from bayesclust.families.base import ConditionalFamily
@@ -115,8 +116,7 @@ def informed(mixture: Mixture, problem: Problem) -> Mixture:
     assert isinstance(family, ConditionalFamily)
     check_hyperparameters(getattr(family, "prior", None), problem.d)
     check_hyperparameters(mixture.weights, mixture.k)
-    shift, scale = problem.units.shift, problem.units.scale
-    inner: Any = family.in_prior_units(-shift / scale, 1.0 / scale)
+    inner: Any = _inner(family, problem.units)
     inner = inner.scaled_to(jnp.asarray(problem.spread)).informed(mixture.k)
     inner, weights = jax.tree.map(lambda v: jnp.asarray(v, problem.dtype), (inner, mixture.weights))
     return dataclasses.replace(mixture, family=inner, weights=weights)
@@ -138,18 +138,36 @@ def prior_for(mixture: Mixture, X: Any, sample_weight: Any) -> Mixture:
     shift, scale = (jnp.asarray(v, X.dtype) for v in (problem.units.shift, problem.units.scale))
     inner: Any = informed(mixture, problem).family
     outer = inner.in_prior_units(shift, scale).scaled_to(inner.spread * scale)
+    outer = in_steps(type(outer).in_prior_units, outer, problem.units.exponent)
     return dataclasses.replace(mixture, family=outer)
 
 
+def _inner(family: Any, units: Units) -> Any:
+    """The family with its prior brought from the user's units to the fit's."""
+    shift, scale, powers = units.shift, units.scale, units.exponent
+    change = type(family).in_prior_units
+    scaled = in_steps(change, family, None if powers is None else -powers)
+    return scaled.in_prior_units(-shift / scale, 1.0 / scale)
+
+
 def informed_prior(mixture: Mixture, X: np.ndarray, sample_weight: Any, units: Units) -> Mixture:
-    """The mixture with a proper prior in the units of the data, in double precision."""
+    """The mixture with a proper prior in scaled units of the data, in double precision."""
     family: Any = mixture.family
     shift, scale = units.shift, units.scale
-    with jax.enable_x64(True):
-        inner = family.in_prior_units(-shift / scale, 1.0 / scale)
+    with arithmetic(True):
+        inner = _inner(family, units)
         spread = column_spread(units.variance(X, sample_weight), units, np.float64)
         inner = inner.scaled_to(jnp.asarray(spread, jnp.float64)).informed(mixture.k)
         outer = inner.in_prior_units(shift, scale).scaled_to(spread * scale)
+    outer = jax.tree.map(lambda v: np.asarray(v, np.float64), outer)
+    return dataclasses.replace(mixture, family=outer)
+
+
+def unscaled_prior(mixture: Mixture, units: Units) -> Mixture:
+    """The same prior in the user's units; infinite or zero where that is not representable."""
+    family: Any = mixture.family
+    with arithmetic(True):
+        outer = in_steps(type(family).in_prior_units, family, units.exponent)
     outer = jax.tree.map(lambda v: np.asarray(v, np.float64), outer)
     return dataclasses.replace(mixture, family=outer)
 
@@ -170,7 +188,7 @@ def described(mixture: Mixture) -> str:
 def lay_out(
     mixture: Mixture, found: Record, problem: Problem, flags: dict[str, Any], trace: Any = None
 ) -> Draws:
-    """Records ``(c, s, ..)`` as `Draws` in the user's units; flags hold for every draw."""
+    """Records ``(c, s, ..)`` as `Draws` in the units asked for; flags hold for every draw."""
     fitted = Fitted(found.params, found.log_weights, found.stats, {})
     params, log_weights = outward(mixture, fitted, problem.units)
     stats = {n: np.asarray(v, np.float64) for n, v in found.stats.items()}
@@ -178,10 +196,11 @@ def lay_out(
     for name in ("log_likelihood", "log_posterior"):
         stats[name] = stats[name] - shift
     shape = np.shape(found.log_weights)[:2]
-    return Draws(
+    draws = Draws(
         params=params,
         log_weights=log_weights,
         stats=stats,
         trace=np.zeros((0, 0)) if trace is None else trace,
         flags={n: np.full(shape, v) for n, v in flags.items()},
     )
+    return problem.finished(mixture, draws)

@@ -121,7 +121,10 @@ def pose_program(
         raise ValueError("sample_weight cannot be used with a model: weight its rows inside it")
     d = X.shape[1]
     plain = Units(np.zeros(d), np.ones(d))
+    given = problem.units.exponent if problem.answer is None else None
     problem = pose(X, None, plain, numbers_per_row(mixture.k, d))
+    if given is not None:  # the program is in the user's units, its draws must be in scaled ones
+        problem = problem._replace(answer=plain._replace(exponent=-given))
     rows = jnp.asarray(X)
     trace = numpyro.handlers.trace(numpyro.handlers.seed(model, 0)).get_trace(rows)
     shapes = {n: jnp.shape(s["value"]) for n, s in trace.items() if s["type"] in SITES}

@@ -20,6 +20,7 @@ from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from bayesclust._typing import Key
+from bayesclust.core.arithmetic import arithmetic
 from bayesclust.core.checks import MOST
 from bayesclust.core.fork import refuse_forked
 from bayesclust.core.random import key_of
@@ -52,7 +53,8 @@ def whole[F: Callable[..., Any]](fit: F) -> F:
     def wrapped(self: Any, *args: Any, **kwargs: Any) -> Any:
         before = vars(self).copy()
         try:
-            return fit(self, *args, **kwargs)
+            with arithmetic():
+                return fit(self, *args, **kwargs)
         except BaseException:
             vars(self).clear()
             vars(self).update(before)
@@ -178,12 +180,9 @@ class Clusterer(BaseEstimator, abc.ABC):
         if self.standardize:
             return standard_units(X, weight)
         units = natural_units(X, weight)
-        sd = np.sqrt(units.second)
-        noise = 4 * np.finfo(X.dtype).eps * np.abs(units.shift)
-        varying = sd[sd > noise]
-        if len(varying) > 1 and varying.max() > SCALE_RATIO * varying.min():
+        if units.disparity > np.log10(SCALE_RATIO):
             warnings.warn(
-                f"column standard deviations differ {varying.max() / varying.min():.3g}-fold, so "
+                f"column standard deviations differ {_times(units.disparity)}-fold, so "
                 "the widest columns decide the distances: pass standardize=True, or put the "
                 "columns in comparable units",
                 UserWarning,
@@ -440,6 +439,21 @@ def refuse_unused(estimator: BaseEstimator, name: str, unused: bool, why: str) -
 
 
 NO_DRAWS = "without draws: set uncertainty, e.g. 'bootstrap', or leave num_draws out"
+
+
+def _times(power: float) -> str:
+    """Ten to this power, to three digits."""
+    if power < 300:
+        return f"{10.0**power:.3g}"
+    return f"{10.0 ** (power % 1):.2f}e+{int(power)}"
+
+
+def shown(value: np.ndarray, dtype: Any) -> np.ndarray:
+    """A parameter in the dtype of the data, or in double precision where only that holds it."""
+    with np.errstate(over="ignore", under="ignore"):
+        narrow = np.asarray(value).astype(dtype)
+    lost = (np.isfinite(value) & ~np.isfinite(narrow)) | ((value != 0) & (narrow == 0))
+    return np.asarray(value) if lost.any() else narrow
 
 
 def _too_fine(mixture: Mixture, point: Draws, units: Units, *, hard: bool) -> bool:

@@ -16,11 +16,12 @@ from sklearn.base import DensityMixin
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import check_is_fitted
 
+from bayesclust.core.arithmetic import arithmetic
 from bayesclust.core.checks import check_integer, check_memory
 from bayesclust.core.random import generator
 from bayesclust.draws import Draws
 from bayesclust.engines.base import Engine, check
-from bayesclust.engines.record import described, informed_prior
+from bayesclust.engines.record import described, informed_prior, unscaled_prior
 from bayesclust.estimators import _names
 from bayesclust.estimators._base import (
     PACKAGE,
@@ -29,6 +30,7 @@ from bayesclust.estimators._base import (
     Whole,
     known_only,
     rows_by_name,
+    shown,
     warn_interrupted,
     warn_unconverged,
     whole,
@@ -39,6 +41,7 @@ from bayesclust.posterior.clustering import Clustering, Training
 from bayesclust.posterior.priors import is_known, restored
 from bayesclust.posterior.relabel import in_order
 from bayesclust.posterior.report import unreadable
+from bayesclust.posterior.tree import over_draws
 from bayesclust.table import row_names
 from bayesclust.weights.base import WeightPrior
 
@@ -171,7 +174,8 @@ class BayesianMixture(DensityMixin, Clusterer):
                 f"{type(engine).__name__} stopped before its bound converged: let it run longer "
                 "(max_iter of CAVI, num_steps of SVI)"
             )
-        self.prior_ = informed_prior(mixture, rows, weight, units)
+        self._scaled_prior = informed_prior(mixture, rows, weight, units)
+        self.prior_ = unscaled_prior(self._scaled_prior, units)
         self.clustering_ = Clustering(
             mixture,
             in_order(_most_probable(draws), mixture.family),
@@ -208,13 +212,12 @@ class BayesianMixture(DensityMixin, Clusterer):
         return Mixture(family, self.n_components, weights)
 
     def _report(self, dtype: Any) -> None:
-        draws = self.clustering_.draws
-        if draws is None:
+        if self.clustering_.draws is None:
             raise ValueError("there are no draws")
-        spread = "cov" if "cov" in draws.params else "var"
-        self.weights_ = np.exp(draws.log_weights).mean(axis=(0, 1)).astype(dtype)
-        self.means_ = np.asarray(draws.params["mean"]).mean(axis=(0, 1)).astype(dtype)
-        self.covariances_ = np.asarray(draws.params[spread]).mean(axis=(0, 1)).astype(dtype)
+        mean = over_draws(self.clustering_, np.mean)
+        self.weights_ = np.asarray(mean["weights"]).astype(dtype)
+        self.means_ = shown(np.asarray(mean["mean"]), dtype)
+        self.covariances_ = shown(np.asarray(mean["cov" if "cov" in mean else "var"]), dtype)
         vars(self).pop("labels_", None)  # of the last fit
 
     @functools.cached_property
@@ -254,6 +257,8 @@ class BayesianMixture(DensityMixin, Clusterer):
             self.prior_ = Mixture(
                 dataclasses.replace(family, prior=prior), clustering.n_clusters, weights
             )
+            if clustering.units.exponent is None:
+                self._scaled_prior = self.prior_
 
     def fit_predict(self, X: Any, y: Any = None, sample_weight: Any = None) -> np.ndarray:
         """Labels of the training rows, ``(n,)``."""
@@ -298,14 +303,15 @@ class BayesianMixture(DensityMixin, Clusterer):
         check_memory("rows", 8.0 * n_samples * each, n_samples=n_samples)
         key_draws, key_rows = self._keys("sample draws", "sample")
         which = generator(key_draws).integers(model.n_draws, size=n_samples)
-        with jax.enable_x64(model.dtype == np.float64):
+        with arithmetic(model.dtype == np.float64):
             X, z = _one_row_each(
                 model.mixture,
                 {n: v[which] for n, v in model.params.items()},
                 model.log_weights[which],
                 jax.random.split(key_rows, n_samples),
             )
-        return model.units.outward(np.asarray(X)).astype(self.means_.dtype), np.asarray(z)
+        X = model.units.unscaled(model.units.outward(np.asarray(X)))
+        return X.astype(self.means_.dtype), np.asarray(z)
 
     def prior_predictive(
         self, n_draws: int = 50, n_samples: int = 100
@@ -329,12 +335,15 @@ class BayesianMixture(DensityMixin, Clusterer):
         check_is_fitted(self, "clustering_")
         check_integer("n_draws", n_draws)
         check_integer("n_samples", n_samples)
+        if "_scaled_prior" not in vars(self):
+            raise ValueError("the file of this model does not hold all of its prior: fit again")
         needed = 32.0 * n_draws * (n_samples + self.n_components) * self.means_.shape[1]
         check_memory("rows", needed, n_draws=n_draws, n_samples=n_samples)
         (key,) = self._keys("prior")
-        with jax.enable_x64(True):
-            X, y = _from_prior(self.prior_, jax.random.split(key, n_draws), n_samples)
-            return np.asarray(X).astype(self.means_.dtype), np.asarray(y)
+        with arithmetic(True):
+            X, y = _from_prior(self._scaled_prior, jax.random.split(key, n_draws), n_samples)
+            X = self.clustering_.units.unscaled(np.asarray(X))
+            return X.astype(self.means_.dtype), np.asarray(y)
 
 
 def _kept(mixture: Mixture) -> Mixture:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import functools
 from typing import Any, ClassVar, override
 
-import jax
 import numpy as np
 from scipy.linalg import solve_triangular
 from sklearn.base import DensityMixin
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import check_is_fitted
 
+from bayesclust.core.arithmetic import arithmetic
 from bayesclust.core.checks import check_integer, check_memory
+from bayesclust.core.units import Units, in_steps, scale_by
 from bayesclust.engines.em import EM
 from bayesclust.engines.starts import Given, Start
 from bayesclust.estimators import _names
@@ -25,11 +26,12 @@ from bayesclust.estimators._base import (
     known_only,
     refuse_unused,
     rows_by_name,
+    shown,
     warn_short,
     warn_unconverged,
     whole,
 )
-from bayesclust.mixture import Mixture
+from bayesclust.mixture import Mixture, unscaled
 from bayesclust.posterior import membership
 from bayesclust.posterior.clustering import Clustering
 from bayesclust.posterior.relabel import in_order
@@ -209,7 +211,7 @@ class GaussianMixture(DensityMixin, Clusterer):
             Dirichlet(np.asarray(self.weight_concentration, rows.dtype)),
         )
         starts = self._starts()
-        given, log_weights = self._given(k, d, family)
+        given, log_weights = self._given(k, d, family, units)
         if given or log_weights is not None:
             inner = family().in_units(
                 _completed(given, family, d), -units.shift / units.scale, 1.0 / units.scale
@@ -233,7 +235,7 @@ class GaussianMixture(DensityMixin, Clusterer):
                 "use more starts (n_init), or fewer components"
             )
         self._conclude(key_draws, engine, mixture, point, rows, X, weight, units, hard=False)
-        self._report(point, rows, weight)
+        self._report(point, mixture, units, rows.dtype)
         return self
 
     def _refuse_unused(self) -> None:
@@ -243,15 +245,28 @@ class GaussianMixture(DensityMixin, Clusterer):
         refuse_unused(self, "n_init", given, ONE_START)
         refuse_unused(self, "init_params", given, ONE_START)
 
-    def _report(self, point: Any, rows: np.ndarray, weight: Any) -> None:
-        dtype = rows.dtype
+    def _report(self, point: Any, mixture: Mixture, units: Units, dtype: Any) -> None:
+        outer = unscaled(mixture, point, units).params
+        name = "cov" if "cov" in point.params else "var"
         self.weights_ = np.exp(point.log_weights[0, 0]).astype(dtype)
-        self.means_ = point.params["mean"][0, 0].astype(dtype)
-        spread = point.params["cov" if "cov" in point.params else "var"][0, 0]
-        self.covariances_ = spread.astype(dtype)
-        chol = _precisions_cholesky(spread, self.covariance_type)
-        self.precisions_cholesky_ = chol.astype(dtype)
-        self.precisions_ = _precisions(chol, self.covariance_type).astype(dtype)
+        self.means_ = shown(outer["mean"][0, 0], dtype)
+        self.covariances_ = shown(outer[name][0, 0], dtype)
+        chol = _precisions_cholesky(point.params[name][0, 0], self.covariance_type)
+        precisions = _precisions(chol, self.covariance_type)
+        if units.exponent is not None:
+            power = -units.exponent
+            if self.covariance_type == "spherical":
+                chol = chol * 2.0 ** power.mean()
+                precisions = scale_by(
+                    precisions * 4.0 ** (power.mean() % 1), 2 * int(power.mean() // 1)
+                )
+            elif name == "var":
+                chol, precisions = scale_by(chol, power), scale_by(precisions, 2 * power)
+            else:
+                chol = scale_by(chol, power[:, None])
+                precisions = scale_by(precisions, power[:, None] + power)
+        self.precisions_cholesky_ = shown(chol, dtype)
+        self.precisions_ = shown(precisions, dtype)
         self.converged_ = bool(point.flags["converged"].all())
         self.n_iter_ = int(point.stats["n_steps"][0, 0])
         self.lower_bound_ = float(point.stats["objective"][0, 0])
@@ -304,14 +319,28 @@ class GaussianMixture(DensityMixin, Clusterer):
     @override
     def _adopt(self) -> None:
         clustering = self.clustering_
-        self._report(clustering.point, np.empty((0, 0), clustering.dtype), None)
+        self._report(clustering.point, clustering.mixture, clustering.units, clustering.dtype)
 
-    def _given(self, k: int, d: int, family: Any) -> tuple[dict[str, Any], Any]:
-        """Parameters given by the user or by the last fit, in the user's units."""
+    def _given(self, k: int, d: int, family: Any, units: Units) -> tuple[dict[str, Any], Any]:
+        """Parameters given by the user or by the last fit, in scaled units of this one."""
+
+        def moved(params: dict[str, Any], exponent: Any) -> dict[str, Any]:
+            """From rows times two to minus this power."""
+            zero = np.zeros(d, np.int32)
+            power = (zero if exponent is None else exponent) - (
+                zero if units.exponent is None else units.exponent
+            )
+            if not power.any():
+                return params
+            inner = in_steps(family().in_units, _completed(params, family, d), power)
+            return {n: inner[n] for n in params}
+
         if self.warm_start and hasattr(self, "clustering_") and self.means_.shape == (k, d):
             point = self.clustering_.point
             if type(self.clustering_.mixture.family) is family:
-                return {n: v[0, 0] for n, v in point.params.items()}, point.log_weights[0, 0]
+                params = {n: v[0, 0] for n, v in point.params.items()}
+                params = moved(params, self.clustering_.units.exponent)
+                return params, point.log_weights[0, 0]
         given: dict[str, Any] = {}
         if self.means_init is not None:
             given["mean"] = _shaped(self.means_init, (k, d), "means_init")
@@ -329,7 +358,7 @@ class GaussianMixture(DensityMixin, Clusterer):
                 )
             with np.errstate(divide="ignore"):
                 log_weights = np.log(weights)
-        return given, log_weights
+        return moved(given, None), log_weights
 
     # -- scikit-learn's questions ----------------------------------------------------------------
 
@@ -408,12 +437,13 @@ class GaussianMixture(DensityMixin, Clusterer):
         check_memory("rows", 32.0 * n_samples * self.means_.shape[1], n_samples=n_samples)
         (key,) = self._keys("sample")
         model = self.clustering_.point_model
-        with jax.enable_x64(model.dtype == np.float64):
+        with arithmetic(model.dtype == np.float64):
             params = {n: v[0] for n, v in model.params.items()}
             X, z = model.mixture.sample(key, params, model.log_weights[0], n_samples)
             X, z = np.asarray(X), np.asarray(z)
         order = np.argsort(z, kind="stable")
-        return model.units.outward(X[order]).astype(self.means_.dtype), z[order]
+        X = model.units.unscaled(model.units.outward(X[order]))
+        return X.astype(self.means_.dtype), z[order]
 
 
 _SPREAD = {"full": "cov", "tied": "cov", "diag": "var", "spherical": "var"}
@@ -432,7 +462,9 @@ def _inverted(precision: np.ndarray, kind: str) -> np.ndarray:
             raise ValueError("precisions_init must be positive")
         return 1.0 / precision
     eigenvalues = np.linalg.eigvalsh(precision)
-    if not np.allclose(precision, np.swapaxes(precision, -1, -2)) or (eigenvalues <= 0).any():
+    least = 1e-8 * np.abs(precision).max()
+    even = np.allclose(precision, np.swapaxes(precision, -1, -2), atol=least)
+    if not even or (eigenvalues <= 0).any():
         raise ValueError("precisions_init must be symmetric and positive definite")
     return np.linalg.inv(precision)
 

@@ -9,6 +9,8 @@ from sklearn.base import ClassNamePrefixFeaturesOutMixin, ClusterMixin, Transfor
 from sklearn.utils._param_validation import StrOptions
 
 from bayesclust import kmeans
+from bayesclust.core.units import Units, scale_by
+from bayesclust.draws import Draws
 from bayesclust.engines.hard import Lloyd
 from bayesclust.estimators import _names
 from bayesclust.estimators._base import (
@@ -82,7 +84,8 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Cl
     labels_ : (n,) int32 ndarray
         Nearest centre of each training row.
     inertia_ : float
-        Weighted sum of squared distances to the nearest centre.
+        Weighted sum of squared distances to the nearest centre; infinite, or zero, where the
+        square is too large or small for a float.
     n_iter_ : int
     objectives_ : ndarray
         Inertia of every start.
@@ -226,20 +229,26 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Cl
         engine = Lloyd(tol=self.tol, max_iter=self.max_iter)
         point = engine.stand_for(result, rows, weight, units)
         self._tell(point, "inertia")
-        # Copies: what a caller does to them changes no answer.
-        self.cluster_centers_ = np.array(result.centers)
-        self.inertia_ = float(result.inertia)
-        self.n_iter_ = int(result.n_steps)
-        self.objectives_ = np.array(result.objectives)
-        self.n_best_starts_ = n_best_starts(self.objectives_, hard=True)
-        self.temperature_ = float(point.stats["temperature"][0, 0])
+        self._report_point(point, units, rows.dtype)
         vars(self).pop("history_", None)
         if result.history is not None:
-            self.history_ = np.asarray(result.history)
+            self.history_ = units.unscaled(np.asarray(result.history))
         mixture = Mixture(SphericalGaussian(), self.n_clusters)
         self._conclude(key, engine, mixture, point, rows, X, weight, units, hard=True)
         # By the function that `predict` uses: the fit's own may round a tie another way.
         self.labels_ = self.clustering_.predict(rows)
+
+    def _report_point(self, point: Draws, units: Units, dtype: Any) -> None:
+        """Set what a point fit says, in the user's units and in memory of its own."""
+        square = 0 if units.common is None else 2 * units.common[1]
+        self.cluster_centers_ = units.unscaled(np.array(point.params["mean"][0, 0], dtype))
+        self.inertia_ = float(scale_by(float(point.stats["inertia"][0, 0]), square))
+        self.n_iter_ = int(point.stats["n_steps"][0, 0])
+        self.objectives_ = np.array(point.flags["objectives"])
+        self.n_best_starts_ = n_best_starts(self.objectives_, hard=True)
+        if square:
+            self.objectives_ = scale_by(self.objectives_.astype(np.float64), square)
+        self.temperature_ = float(scale_by(point.stats["temperature"][0, 0], -square))
 
     @classmethod
     @override
@@ -258,11 +267,7 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Cl
     @override
     def _adopt(self) -> None:
         clustering, point = self.clustering_, self.clustering_.point
-        self.cluster_centers_ = np.asarray(point.params["mean"][0, 0]).astype(clustering.dtype)
-        self.inertia_ = float(point.stats["inertia"][0, 0])
-        self.n_iter_ = int(point.stats["n_steps"][0, 0])
-        self.objectives_ = np.asarray(point.flags["objectives"])
-        self.temperature_ = float(point.stats["temperature"][0, 0])
+        self._report_point(point, clustering.units, clustering.dtype)
         if clustering.holds_rows:
             self.labels_ = clustering.predict(clustering.rows)
 
@@ -295,8 +300,10 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Cl
         """Minus the weighted sum of squared distances to the nearest centre."""
         rows = self._ask(X)
         weight = self._weights(sample_weight, rows.values)
-        nearest = self.clustering_.distances(rows).astype(np.float64).min(axis=1) ** 2
-        return -float(nearest.sum() if weight is None else (weight * nearest).sum())
+        nearest = self.clustering_.distances(rows).astype(np.float64).min(axis=1)
+        with np.errstate(over="ignore", under="ignore"):
+            square = nearest**2
+            return -float(square.sum() if weight is None else (weight * square).sum())
 
     @property
     def _n_features_out(self) -> int:

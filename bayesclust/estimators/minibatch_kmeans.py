@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from bayesclust.core.arithmetic import arithmetic
 from bayesclust.core.random import generator
 from bayesclust.core.rows import Rows, block_size, pack_host
 from bayesclust.core.units import Units
@@ -116,7 +117,7 @@ class MiniBatchKMeans(KMeans):
         units = self._units(rows, weight)
         key_seeds, key_order, key_draws = self._keys("fit", "order", "draws")
         self._batch_units, self._batch_dtype = units, rows.dtype
-        with jax.enable_x64(rows.dtype == np.float64):
+        with arithmetic(rows.dtype == np.float64):
             state = self._begin(key_seeds, rows, weight, units)
             state = self._passes(key_order, state, rows, weight, units)
         self._finish(state, rows, X, weight, units, key_draws, streams=False)
@@ -148,7 +149,7 @@ class MiniBatchKMeans(KMeans):
         rows = rows.astype(self._batch_dtype, copy=False)
         weight = None if weight is None else weight.astype(rows.dtype, copy=False)
         units = self._batch_units
-        with jax.enable_x64(rows.dtype == np.float64):
+        with arithmetic(rows.dtype == np.float64):
             state = self._begin(key_seeds, rows, weight, units) if first else self._state
             state = jax.tree.map(jnp.asarray, state)
             batch = _batch(rows, weight, units, self.n_clusters)
@@ -219,7 +220,7 @@ class MiniBatchKMeans(KMeans):
     ) -> None:
         self._state = jax.device_get(state)
         served = np.asarray(self._state.counts)
-        with jax.enable_x64(rows.dtype == np.float64):
+        with arithmetic(rows.dtype == np.float64):
             labels, counts, inertia = assign_all(state.centers, rows, weight, units)
         short = (
             not streams
@@ -255,6 +256,7 @@ def _batch(rows: np.ndarray, weight: Any, units: Units, k: int) -> Rows:
         weight,
         shift=units.shift,
         scale=units.scale,
+        exponent=units.exponent,
         block=block_size(n, k + d, rows.dtype),
     )
 

@@ -12,12 +12,13 @@ from jax import lax
 
 from bayesclust._pytree import pytree
 from bayesclust._typing import AnyArray, Array
+from bayesclust.core.arithmetic import arithmetic
 from bayesclust.core.assign import winner
 from bayesclust.core.linalg import half_squared_distance, matmul
 from bayesclust.core.loop import over_parts
 from bayesclust.core.rows import Rows, pack_host, spread
 from bayesclust.core.sweep import fold
-from bayesclust.core.units import Units
+from bayesclust.core.units import Units, natural_units
 from bayesclust.kmeans.lloyd import lloyd_block
 from bayesclust.table import read, read_numbers
 
@@ -110,7 +111,12 @@ def assign_all(
     n, d = X.shape
     k = centers.shape[0]
     rows = pack_host(
-        X, weight, shift=units.shift, scale=units.scale, block=lloyd_block(n, k, d, X.dtype)
+        X,
+        weight,
+        shift=units.shift,
+        scale=units.scale,
+        exponent=units.exponent,
+        block=lloyd_block(n, k, d, X.dtype),
     )
     work = n * k * d
     parts = spread(rows, work)
@@ -127,18 +133,16 @@ def assign(X: Any, centers: Any, *, units: Units | None = None) -> np.ndarray:
     X : (n, d) array
     centers : (k, d) array
     units : Units, optional
-        The units distances are measured in; default: centred at the mean of the centres.
+        The units distances are measured in; default: those of the centres.
 
     Returns
     -------
     (n,) int32 ndarray
     """
     X = read(X).values
-    d = X.shape[1]
     centers = read_numbers(centers, "centers")[0].astype(np.float64)
     if units is None:
-        shift = centers.mean(axis=0).astype(X.dtype).astype(np.float64)
-        units = Units(shift, np.ones(d))
-    inner = ((centers - units.shift) / units.scale).astype(X.dtype)
-    with jax.enable_x64(X.dtype == np.float64):
+        units = natural_units(centers.astype(X.dtype))
+    inner = ((units.scaled(centers) - units.shift) / units.scale).astype(X.dtype)
+    with arithmetic(X.dtype == np.float64):
         return assign_all(jnp.asarray(inner), X, None, units)[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from typing import Any
 
@@ -13,10 +14,11 @@ from jax import lax
 from bayesclust._pytree import pytree, traced
 from bayesclust._typing import Array, Key
 from bayesclust.core import rows as rows_
+from bayesclust.core.arithmetic import arithmetic
 from bayesclust.core.checks import check_integer, check_memory, check_number
 from bayesclust.core.loop import run, settle_all, trace_length, trimmed
 from bayesclust.core.rows import Rows, pack, pack_host, spread, unblock
-from bayesclust.core.units import Units, natural_units, natural_units_traced, read_rows
+from bayesclust.core.units import Units, natural_units, natural_units_traced, read_rows, scale_by
 from bayesclust.kmeans.assignment import DIRECT_WORK, Assigned, assign_parts, assign_program
 from bayesclust.kmeans.lloyd import KMeansState, LloydStep, lloyd_block
 from bayesclust.kmeans.restarts import Plan, Seeding, best_start, best_start_driven, subsample
@@ -53,7 +55,7 @@ class KMeansFit:
         Inertia of every start.
     trace : (t,) array
         Inertia by step of the best start, of the first million steps; inside a caller's program
-        NaN-padded.
+        infinite where no step was made.
     history : (n_steps + 1, k, d) array or None
         Centres before the first and after every step of the best start.
     """
@@ -117,7 +119,8 @@ def fit(
         Keep the centres of every step of the best start.
     units : Units, optional
         Shift and scales to work in, e.g. `core.units.standard_units`; default: the data's mean
-        and one common scale.
+        and one common scale. The result is then in their scaled units, which are those of the
+        data unless these are of extraordinary magnitude, where squares would over- or underflow.
     seeding_rows : int, optional
         Seed on a random subsample of this many rows, for huge n.
 
@@ -157,14 +160,16 @@ def fit(
     if traced(key, X, sample_weight, given, tol):
         if history:
             raise ValueError("history=True keeps a host record: call fit outside jit and vmap")
-        return _fit_traced(
-            key, jnp.asarray(X), k, sample_weight, given, seeding, n_init, max_iter, tol
-        )
+        with arithmetic():
+            return _fit_traced(
+                key, jnp.asarray(X), k, sample_weight, given, seeding, n_init, max_iter, tol
+            )
     X, weight = read_rows(X, sample_weight, units)
     if given is not None:
         given = read_numbers(given, "init", remedy="give finite centres")[0]
-    with jax.enable_x64(X.dtype == np.float64):
-        return fit_host(
+    own = natural_units(X, weight) if units is None else units
+    with arithmetic(X.dtype == np.float64):
+        result = fit_host(
             key,
             X,
             k,
@@ -175,9 +180,10 @@ def fit(
             max_iter=max_iter,
             tol=tol,
             history=history,
-            units=units or natural_units(X, weight),
+            units=own,
             seeding_rows=seeding_rows,
         )
+    return result if units is not None else _unscaled(result, own)
 
 
 def fit_host(
@@ -198,7 +204,12 @@ def fit_host(
     """`fit` on host data whose dtype the surrounding JAX mode supports."""
     n, d = X.shape
     rows = pack_host(
-        X, weight, shift=units.shift, scale=units.scale, block=lloyd_block(n, k, d, X.dtype)
+        X,
+        weight,
+        shift=units.shift,
+        scale=units.scale,
+        exponent=units.exponent,
+        block=lloyd_block(n, k, d, X.dtype),
     )
     if given is not None:
         given = jnp.asarray(units.inward(np.asarray(given, X.dtype)))
@@ -244,6 +255,20 @@ def fit_host(
         trace=trimmed(host.trace * scale2).astype(X.dtype),
         history=None if host.history is None else outward(host.history),
     )
+
+
+def _unscaled(result: KMeansFit, units: Units) -> KMeansFit:
+    """A fit in the user's units from one in scaled units; squares may not be representable."""
+    if units.exponent is None:
+        return result
+    power = int(units.exponent.min())
+    centers = ("centers", "history")
+    squares = ("inertia", "objectives", "trace")
+    changed = {
+        **{n: units.unscaled(v) for n in centers if (v := getattr(result, n)) is not None},
+        **{n: scale_by(np.asarray(getattr(result, n), float), 2 * power) for n in squares},
+    }
+    return dataclasses.replace(result, **changed)
 
 
 def _fit_rows(
@@ -354,8 +379,8 @@ def _fit_traced(
     rows = pack((X - shift) / scale, weight, block=lloyd_block(n, k, d, X.dtype))
     if given is not None:
         given = (jnp.asarray(given, X.dtype) - shift) / scale
-    square = jnp.sum(weight) * jnp.sum(variance) / scale**2
-    algorithm = LloydStep(tol * jnp.mean(variance) / scale**2, square, n * k * d <= DIRECT_WORK)
+    square = jnp.sum(weight) * jnp.sum(variance)
+    algorithm = LloydStep(tol * jnp.mean(variance), square, n * k * d <= DIRECT_WORK)
     n_init = 1 if given is not None else n_init
     plan = Plan(seeding, k, n_init, trace_length(max_iter, n_init))
     luck = plan.luck(key, X.dtype)
@@ -365,9 +390,10 @@ def _fit_traced(
             **vars(result),
             "centers": result.centers * scale + shift,
             "labels": unblock(result.labels, n).astype(jnp.int32),
-            "inertia": result.inertia * scale**2,
-            "objectives": result.objectives * scale**2,
-            "trace": result.trace * scale**2,
+            # The square of a scale may not be representable where the product is.
+            "inertia": result.inertia * scale * scale,
+            "objectives": result.objectives * scale * scale,
+            "trace": result.trace * scale * scale,
         }
     )
 

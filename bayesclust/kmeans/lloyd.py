@@ -60,7 +60,7 @@ class KMeansState:
     short : bool scalar
         There are fewer distinct rows than clusters.
     trace : (t,) array
-        Inertia by step; NaN where no step was made.
+        Inertia by step; infinite where no step was made.
     """
 
     centers: Array
@@ -87,7 +87,7 @@ class KMeansState:
             converged=false,
             empty=np.zeros(k, bool),
             short=false,
-            trace=np.full(trace_length, np.nan, dtype),
+            trace=np.full(trace_length, np.inf, dtype),
         )
 
 

@@ -191,6 +191,7 @@ def subsample(
         None if weight is None else weight[index],
         shift=units.shift,
         scale=units.scale,
+        exponent=units.exponent,
         block=lloyd_block(size, k, d, X.dtype),
     )
 

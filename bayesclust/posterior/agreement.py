@@ -10,6 +10,7 @@ import numpy as np
 from jax import lax
 
 from bayesclust._typing import Array
+from bayesclust.core.arithmetic import arithmetic
 from bayesclust.core.chunks import refuse_overflow
 from bayesclust.core.fork import refuse_forked
 from bayesclust.core.linalg import matmul
@@ -46,7 +47,7 @@ def agreements(model: Model, reference: np.ndarray, x: np.ndarray) -> np.ndarray
     (s, k, k) ndarray
         Components of the reference first.
     """
-    with jax.enable_x64(model.dtype == np.float64):
+    with arithmetic(model.dtype == np.float64):
         found = _agreements(
             model.mixture, model.params, model.log_weights, reference.astype(model.dtype), x
         )
@@ -67,9 +68,10 @@ def mean_membership(
     """
     if permutation is None:
         permutation = np.broadcast_to(np.arange(model.mixture.k), model.log_weights.shape)
-    with jax.enable_x64(model.dtype == np.float64):
+    with arithmetic(model.dtype == np.float64):
         found = np.asarray(_mean(model.mixture, model.params, model.log_weights, permutation, x))
-    refuse_overflow(~np.isnan(found).any(axis=1), model.units.outward(x), model.units, model.dtype)
+    rows = model.units.unscaled(model.units.outward(x))
+    refuse_overflow(~np.isnan(found).any(axis=1), rows, model.units, model.dtype)
     return found
 
 

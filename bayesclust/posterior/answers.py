@@ -18,7 +18,7 @@ from bayesclust.draws import Draws
 from bayesclust.families.spherical import SphericalGaussian
 from bayesclust.mixture import Mixture
 from bayesclust.posterior import membership as membership_
-from bayesclust.posterior.distance import common_scale, distances, nearest
+from bayesclust.posterior.distance import distances, in_common_units, nearest
 from bayesclust.posterior.lazy import xr
 from bayesclust.posterior.margin import margins_to
 from bayesclust.posterior.membership import Model
@@ -138,7 +138,7 @@ class RowAnswers(abc.ABC):
         In the user's units, or in standard deviations where the fit standardized the columns.
         """
         with naming(X, self.features):
-            return distances(self.point_model, self._rows(X)) * common_scale(self.units)
+            return in_common_units(distances(self.point_model, self._rows(X)), self.units)
 
     def log_density(self, X: Any) -> np.ndarray:
         """Log mixture density of each row, ``(n,)``, averaged over draws before the logarithm."""

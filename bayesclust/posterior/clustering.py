@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import threading
 from collections.abc import Sequence
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bayesclust.core.units import Units
+from bayesclust.core.units import Units, scale_by
 from bayesclust.draws import Draws
 from bayesclust.mixture import Mixture
 from bayesclust.posterior import diagnostics, loo, report
@@ -39,7 +40,7 @@ class Clustering(RowAnswers):
     ----------
     mixture : Mixture
     point : Draws
-        The point fit: one draw, in the user's units.
+        The point fit: one draw, in scaled units (see `Units`).
     draws : Draws or None
         Aligned draws around it, if there are any.
     units : Units
@@ -219,7 +220,10 @@ class Clustering(RowAnswers):
         Groups: `posterior`, `sample_stats`, `point_estimate`, `optimization`, `constant_data`;
         `alignment` where there are draws; of the training rows, as long as they are at hand,
         `membership`, `observed_data` and, if small, `log_likelihood`; `members`, how many rows
-        each cluster has and how sure they are.
+        each cluster has and how sure they are. All parameters are in the user's units, infinite
+        or zero where they are not representable; for data so large or small that this may happen,
+        the group `scaled` has those of the data times a power of two,
+        ``2 ** -constant_data.exponent``.
         """
         with self._lock:
             if self._tree is None:
@@ -311,7 +315,7 @@ class Clustering(RowAnswers):
         """
         if self.draws is None:
             raise ValueError("a point fit has no standard errors: fit with uncertainty='bootstrap'")
-        return self.tree["posterior"].dataset.std(list(tree_.DRAW), ddof=1)
+        return tree_.over_draws(self, functools.partial(np.std, ddof=1))
 
     def summary(self) -> pd.DataFrame:
         """One line per cluster: its size, its centre, how sure its members are.
@@ -349,7 +353,15 @@ class Clustering(RowAnswers):
         if not self.sampled:
             raise ValueError("this fit has no Markov chains: fit a BayesianMixture")
         assert self.draws is not None
-        return diagnostics.table(self.draws.stats)
+        found = diagnostics.table(self.draws.stats)
+        if self.units.common is not None:
+            for name, power in (("inertia", 2), ("temperature", -2)):
+                if name in found.index:
+                    shown = ["mean", "sd", "mcse_mean"]
+                    found.loc[name, shown] = scale_by(
+                        found.loc[name, shown], power * self.units.common[1]
+                    )
+        return found
 
     @property
     def sampled(self) -> bool:

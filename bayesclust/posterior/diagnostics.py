@@ -125,18 +125,23 @@ def doubts(stats: dict[str, Any]) -> list[str]:
 def _disagreement(stats: dict[str, Any], r_hat: pd.Series) -> str:
     how = f"(R-hat {r_hat.max():.2f} for {r_hat.idxmax()})"
     density = stats.get("log_posterior")
+    if density is not None:  # its level is a matter of the data's units
+        density = np.asarray(density) - np.mean(density, axis=1).max()
     groups = modes(stats)
 
     def with_density(group: list[int]) -> str:
-        mean = "" if density is None else f" (mean log posterior {np.mean(density[group]):.1f})"
-        return _named(group) + mean
+        if density is None:
+            return _named(group)
+        below = abs(np.mean(density[group]))
+        return f"{_named(group)} (mean log posterior {below:.1f} below the highest)"
 
     if len(groups) == 1:
         where = (
             ""
             if density is None
-            else "; their mean log posteriors are "
-            + ", ".join(f"{v:.1f}" for v in np.mean(density, axis=1))
+            else "; their mean log posteriors lie "
+            + ", ".join(f"{abs(v):.1f}" for v in np.mean(density, axis=1))
+            + " below the highest"
         )
         return (
             f"The chains disagree {how}{where}. They visit the same places, too seldom: run "

@@ -11,23 +11,27 @@ import numpy as np
 from jax import lax
 
 from bayesclust._typing import Array
+from bayesclust.core.arithmetic import arithmetic
 from bayesclust.core.assign import winner
 from bayesclust.core.chunks import chunk_size, map_rows, refuse_overflow
 from bayesclust.core.linalg import squared_distance
-from bayesclust.core.units import Units
+from bayesclust.core.units import Units, scale_by
 from bayesclust.posterior.membership import Model
 
 
-def common_scale(units: Units) -> float:
-    """Scale of all columns; 1, so that distances stay in standard deviations, where they differ."""
-    scale = units.scale
-    return float(scale[0]) if np.all(scale == scale[0]) else 1.0
+def in_common_units(distance: np.ndarray, units: Units) -> np.ndarray:
+    """Distances in the user's units; as they are, in standard deviations, where columns differ."""
+    if units.common is None:
+        return distance
+    scale, exponent = units.common
+    distance = distance * scale
+    return scale_by(distance, exponent) if exponent else distance
 
 
 def distances(model: Model, X: np.ndarray) -> np.ndarray:
     """Euclidean distance of each row to each centre of the first draw, ``(n, k)``.
 
-    In the units of the fit: times `common_scale` they are the user's.
+    In the units of the fit; see `in_common_units`.
     """
     return _map(_distances, model, X)
 
@@ -39,7 +43,7 @@ def nearest(model: Model, X: np.ndarray) -> np.ndarray:
 
 def _map(call: Any, model: Model, X: np.ndarray) -> np.ndarray:
     centers = model.params["mean"][0]
-    with jax.enable_x64(model.dtype == np.float64):
+    with arithmetic(model.dtype == np.float64):
         size = chunk_size(2 * centers.size + X.shape[1])
         bound = functools.partial(call, centers)
         found, finite = map_rows(bound, X, model.units, size, dtype=model.dtype)

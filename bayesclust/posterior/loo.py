@@ -25,7 +25,9 @@ def loo(clustering: Clustering, X: np.ndarray, obs: np.ndarray) -> Any:
     """Expected log predictive density of rows; see `Clustering.loo`."""
     import arviz
 
-    posterior = clustering.tree["posterior"].dataset
+    draws = clustering.draws
+    assert draws is not None
+    posterior = tree_.parameters(clustering.mixture.family, draws, clustering.features)
     size = posterior.sizes["chain"] * posterior.sizes["draw"]
     # As `arviz.loo` does it; the same for all blocks.
     ess = arviz.ess(posterior, method="mean")

@@ -19,7 +19,7 @@ from jax import lax
 from bayesclust._typing import Array
 from bayesclust.core.chunks import refuse_overflow
 from bayesclust.mixture import Mixture
-from bayesclust.posterior.distance import common_scale, distances
+from bayesclust.posterior.distance import distances, in_common_units
 from bayesclust.posterior.membership import Model
 
 STEPS = 32
@@ -55,7 +55,7 @@ def margins(
     pair = own.astype(np.int32), other.astype(np.int32)
     out = model.rows(call, X, *pair, numbers_per_row=d + 6 * k * (d + 4))
     refuse_overflow(~np.isnan(out), X, model.units, model.dtype)
-    return out * common_scale(model.units)
+    return in_common_units(out, model.units)
 
 
 def margins_to(

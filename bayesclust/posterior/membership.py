@@ -23,6 +23,7 @@ import numpy as np
 from jax import lax
 
 from bayesclust._typing import Array
+from bayesclust.core.arithmetic import arithmetic
 from bayesclust.core.assign import drawn, winner
 from bayesclust.core.chunks import by_tiles, chunk_size, map_rows, refuse_overflow
 from bayesclust.core.quantile import quantiles
@@ -69,11 +70,11 @@ class Model(NamedTuple):
     @property
     def log_scale(self) -> float:
         """How much lower log densities are in the user's units."""
-        return float(np.sum(np.log(self.units.scale)))
+        return self.units.log_scale
 
     @classmethod
     def of(cls, mixture: Mixture, params: Any, log_weights: Any, units: Units, dtype: Any) -> Model:
-        """From parameters in the user's units, in double precision, behind one axis of draws."""
+        """From parameters in scaled units, in double precision, behind one axis of draws."""
         shift, scale = units.shift, units.scale
         convert = functools.partial(
             mixture.family.in_units, shift=-shift / scale, scale=1.0 / scale
@@ -97,7 +98,7 @@ class Model(NamedTuple):
         A call holds `numbers_per_row` for each.
         """
         chunk = chunk_size(numbers_per_row)
-        with jax.enable_x64(self.dtype == np.float64):
+        with arithmetic(self.dtype == np.float64):
             bound = functools.partial(call, self.mixture, self.params, self.log_weights)
             return map_rows(bound, X, self.units, chunk, *beside, dtype=self.dtype)
 
@@ -116,7 +117,7 @@ class Model(NamedTuple):
         Overflow
             If the density of a row is no finite number under some draw.
         """
-        with jax.enable_x64(self.dtype == np.float64):
+        with arithmetic(self.dtype == np.float64):
             bound = functools.partial(program, self.mixture, self.params, self.log_weights, more)
             found, finite = map_rows(
                 bound, X, self.units, self.chunk(X), *beside, dtype=self.dtype, progress=progress
@@ -258,7 +259,8 @@ def labels(model: Model, X: np.ndarray) -> np.ndarray:
 
 def log_density(model: Model, X: np.ndarray) -> np.ndarray:
     """Log of the density averaged over draws, ``(n,)``, in the user's units."""
-    return model.answers(_log_density, X) - model.log_scale
+    # In double precision, so that a shift changes no order.
+    return model.answers(_log_density, X).astype(np.float64) - model.log_scale
 
 
 def reference(model: Model, X: np.ndarray, sample_weight: np.ndarray | None) -> np.ndarray:
@@ -313,7 +315,7 @@ def membership(
     beside = () if label is None else (label,)
     level = np.asarray(level, model.dtype)
     out = model.answers(_full, X, *beside, more=(level,), progress=progress)
-    out["log_density"] = out["log_density"] - model.log_scale
+    out["log_density"] = out["log_density"].astype(np.float64) - model.log_scale
     if model.n_draws == 1:
         unknown = np.full(len(X), np.nan, model.dtype)
         wide = np.full(out["probability"].shape, np.nan, model.dtype)
@@ -343,7 +345,7 @@ def label_draws(model: Model, X: np.ndarray, key: Array) -> np.ndarray:
     """A label of each row under each draw ``(s, n)`` int8 or int16, drawn from p(z | x, theta)."""
     n, size = len(X), model.chunk(X)
     found, finite = [], []
-    with jax.enable_x64(model.dtype == np.float64):
+    with arithmetic(model.dtype == np.float64):
         for first in range(0, n, size):
             with np.errstate(over="ignore", invalid="ignore"):
                 rows = model.units.inward(X[first : first + size].astype(model.dtype, copy=False))

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from bayesclust.posterior import diagnostics
+from bayesclust.posterior.tree import over_draws
 
 if TYPE_CHECKING:
     from bayesclust.posterior.clustering import Clustering
@@ -77,7 +78,7 @@ def summary(clustering: Clustering) -> pd.DataFrame:
     groups = clustering.tree
     point = groups["point_estimate"].dataset
     if "prior" in clustering.settings:  # a Bayesian fit: posterior means
-        point = groups["posterior"].dataset.mean(["chain", "draw"])
+        point = over_draws(clustering, np.mean)
     columns: list[tuple[str, np.ndarray]] = []
     outliers = 0
     if "members" in groups.children:

@@ -42,6 +42,7 @@ MODEL_GROUPS = (
     "constant_data",
     "alignment",
     "members",
+    "scaled",
 )
 """Groups that say nothing of single rows."""
 
@@ -186,10 +187,15 @@ def _rebuild(reader: Reader, attributes: dict[str, Any]) -> Clustering:
     k, d = attributes.get("n_clusters"), len(features)
     if not isinstance(k, int) or k < 1 or d < 1:
         raise ValueError(f"n_clusters is {k!r} and there are {d} features")
-    point = _draws(reader, ("point_estimate", "point_stats"), family, k, d, lead=())
+    exponent = None
+    if "exponent" in constant:
+        exponent = constant.integers("exponent", (d,)).astype(np.int32)
+    # Where the user's units cannot hold every parameter, scaled ones do.
+    source = reader.root if exponent is None else reader.group("scaled")
+    point = _draws(source, ("point_estimate", "point_stats"), family, k, d, lead=())
     draws = alignment = None
     if has_draws:
-        draws = _draws(reader, ("posterior", "sample_stats"), family, k, d, lead=(None, None))
+        draws = _draws(source, ("posterior", "sample_stats"), family, k, d, lead=(None, None))
         alignment = _alignment(reader.group("alignment"), (*draws.shape, k))
     groups = _row_groups(reader, draws or point, features)
     if "members" in reader.root:
@@ -201,7 +207,7 @@ def _rebuild(reader: Reader, attributes: dict[str, Any]) -> Clustering:
         Mixture(family, k, restored_weights(attributes.get("weights"), k)),
         point,
         draws,
-        Units(constant.floats("shift", (d,)), constant.floats("scale", (d,))),
+        Units(constant.floats("shift", (d,)), constant.floats("scale", (d,)), exponent=exponent),
         dtype,
         features,
         hard=hard,
@@ -252,7 +258,7 @@ def _settings(attributes: dict[str, Any]) -> dict[str, Any]:
 
 
 def _draws(
-    reader: Reader,
+    source: Group,
     groups: tuple[str, str],
     family: Family,
     k: int,
@@ -261,7 +267,7 @@ def _draws(
     lead: tuple[None, ...],
 ) -> Draws:
     """Draws from a group of parameters, behind chain and draw or nothing, and one of statistics."""
-    parameters, stats = map(reader.group, groups)
+    parameters, stats = map(source.group, groups)
     weights = parameters.floats("weights", (*lead, k))
     outer = weights.shape[:-1]
     if 0 in outer:
@@ -284,7 +290,7 @@ def _draws(
             raise ValueError(f"{groups[1]}/{name} is no flag")
     trace = np.zeros((0, 0))
     if not outer:
-        search = reader.group("optimization")
+        search = source.group("optimization")
         trace = search.floats("objective_trace", (None, None))
         if "objective" in search:
             flags["objectives"] = search.floats("objective", (None,))

@@ -16,6 +16,7 @@ import numpy as np
 from jax import lax
 
 from bayesclust._typing import Array
+from bayesclust.core.arithmetic import arithmetic
 from bayesclust.core.linalg import matmul
 from bayesclust.mixture import Mixture
 from bayesclust.posterior.agreement import inward, mean_membership
@@ -61,7 +62,7 @@ def label_free(
     label = mean_membership(point, x).argmax(axis=1)
     reference = (label[:, None] == label).astype(draws.dtype)
     model = (draws.mixture, draws.params, draws.log_weights)
-    with jax.enable_x64(draws.dtype == np.float64):
+    with arithmetic(draws.dtype == np.float64):
         mean, distance = jax.device_get(_compare(*model, reference, x))
         out = {"reference_distance": distance}
         pairs = unsure(mean)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -9,6 +11,7 @@ import numpy as np
 from bayesclust._version import __version__
 from bayesclust.draws import Draws
 from bayesclust.families.base import Family
+from bayesclust.mixture import unscaled
 from bayesclust.posterior import membership
 from bayesclust.posterior.lazy import xr
 from bayesclust.posterior.priors import described_weights
@@ -67,13 +70,20 @@ def build(
     family, features = clustering.mixture.family, clustering.features
     point, units = clustering.point, clustering.units
     draws = point if clustering.draws is None else clustering.draws
+
+    def of_draws(point: Draws, draws: Draws) -> dict[str, xr.Dataset]:
+        return {
+            "posterior": parameters(family, draws, features).assign_attrs(draws=clustering.origin),
+            "sample_stats": statistics(draws),
+            "point_estimate": parameters(family, point, features, point=True),
+            "point_stats": statistics(point),
+            "optimization": optimization(point),
+        }
+
+    shown = [unscaled(clustering.mixture, d, units) for d in (point, draws)]
     found = {
         "/": xr.Dataset(attrs=_attributes(clustering)),
-        "posterior": parameters(family, draws, features).assign_attrs(draws=clustering.origin),
-        "sample_stats": statistics(draws),
-        "point_estimate": parameters(family, point, features, point=True),
-        "point_stats": statistics(point),
-        "optimization": optimization(point),
+        **of_draws(*shown),
         "constant_data": xr.Dataset(
             {
                 "shift": (("feature",), units.shift),
@@ -88,6 +98,10 @@ def build(
             found[group]["weights"].attrs["description"] = (
                 "of the mixture whose memberships are those of k-means, no shares of rows"
             )
+    if units.exponent is not None:
+        # What is infinite or zero in the user's units, such as the square of 1e200, is here.
+        found["constant_data"]["exponent"] = (("feature",), units.exponent)
+        found |= {f"scaled/{name}": group for name, group in of_draws(point, draws).items()}
     if clustering.alignment is not None:
         found["alignment"] = alignment(*clustering.alignment)
     if training is not None:
@@ -147,6 +161,27 @@ def members_of(size: np.ndarray, probability: np.ndarray, outliers: np.ndarray) 
     found = {"size": size, "probability": probability, "outliers": outliers}
     data = {name: ("cluster", value) for name, value in found.items()}
     return xr.Dataset(data, coords={"cluster": np.arange(len(size))})
+
+
+def over_draws(clustering: Clustering, reduce: Callable[..., np.ndarray]) -> xr.Dataset:
+    """Summarise every parameter over the draws, in the user's units.
+
+    Parameters
+    ----------
+    clustering : Clustering
+        With draws.
+    reduce : callable
+        A NumPy reduction such as `np.mean`, that takes `axis`. In scaled units, where no sum
+        overflows.
+    """
+    draws = clustering.draws
+    assert draws is not None
+    with np.errstate(divide="ignore"):
+        log_weights = np.log(reduce(np.exp(draws.log_weights), axis=(0, 1)))[None, None]
+    params = {n: reduce(np.asarray(v), axis=(0, 1))[None, None] for n, v in draws.params.items()}
+    found = dataclasses.replace(draws, params=params, log_weights=log_weights, stats={})
+    found = unscaled(clustering.mixture, found, clustering.units)
+    return parameters(clustering.mixture.family, found, clustering.features, point=True)
 
 
 def training(tree: xr.DataTree) -> Training | None:
@@ -229,9 +264,10 @@ def statistics(draws: Draws) -> xr.Dataset:
 def optimization(draws: Draws) -> xr.Dataset:
     """Objective by start and step, and where each start ended."""
     trace = np.asarray(draws.trace)
-    made = np.flatnonzero(np.isfinite(trace).any(axis=0)) if trace.size else []
-    used = int(made[-1]) + 1 if len(made) else 0  # the first step of CAVI has no bound
-    data: dict[str, Any] = {"objective_trace": (("restart", "step"), trace[:, :used])}
+    made = np.isfinite(trace)
+    used = int(np.max(np.flatnonzero(made.any(axis=0)), initial=-1)) + 1
+    trace = np.where(made, trace, np.nan)[:, :used]
+    data: dict[str, Any] = {"objective_trace": (("restart", "step"), trace)}
     if "objectives" in draws.flags:
         ends = np.asarray(draws.flags["objectives"])
         name = "restart" if len(ends) == len(trace) else "start"

