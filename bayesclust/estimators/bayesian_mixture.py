@@ -250,15 +250,16 @@ class BayesianMixture(DensityMixin, Clusterer):
         described = json.loads(clustering.settings["prior"])
         if not {"components", "weights"} <= described.keys():
             raise ValueError("prior describes no mixture")
-        if all(is_known(part) for part in described.values()):  # not one of the user's making
+        representable = clustering.units.exponent is None
+        known = all(is_known(part) for part in described.values())  # not of the user's making
+        if representable and known:
             prior = restored(described["components"], len(clustering.features))
             weights = restored(described["weights"], clustering.n_clusters)
             _names.check_prior(prior, self.family)
             self.prior_ = Mixture(
                 dataclasses.replace(family, prior=prior), clustering.n_clusters, weights
             )
-            if clustering.units.exponent is None:
-                self._scaled_prior = self.prior_
+            self._scaled_prior = self.prior_
 
     def fit_predict(self, X: Any, y: Any = None, sample_weight: Any = None) -> np.ndarray:
         """Labels of the training rows, ``(n,)``."""

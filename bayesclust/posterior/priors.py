@@ -30,13 +30,16 @@ KNOWN = {
 
 
 def is_described(value: Any) -> bool:
-    """Whether a value is a finite number, a list of such values, or a named set of them."""
+    """Whether a value is a number, a list of such values, or a named set of them.
+
+    Infinite is what the user's units cannot hold, see `Clustering.tree`.
+    """
     if isinstance(value, dict):
         inner = [v for name, v in value.items() if name != "name"]
         return isinstance(value.get("name"), str) and all(map(is_described, inner))
     if isinstance(value, list):
         return all(map(is_described, value))
-    return isinstance(value, (int, float)) and math.isfinite(value)
+    return isinstance(value, (int, float)) and not math.isnan(value)
 
 
 def is_known(value: Any) -> bool:
