@@ -256,7 +256,9 @@ def statistics(draws: Draws) -> xr.Dataset:
         n: v.astype(np.int8) if v.dtype == bool and n != "diverging" else v
         for n, v in flags.items()
     }
-    dataset = _stamped(xr.Dataset({n: (DRAW, np.asarray(v)) for n, v in values.items()}))
+    data = {n: (DRAW, np.asarray(v)) for n, v in values.items()}
+    sizes = zip(DRAW, draws.shape, strict=True)
+    dataset = _stamped(xr.Dataset(data, coords={n: np.arange(size) for n, size in sizes}))
     dataset.attrs["flags"] = " ".join(sorted(flags))
     return dataset
 

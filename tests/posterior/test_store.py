@@ -17,8 +17,9 @@ import pytest
 import xarray as xr
 
 import bayesclust
-from bayesclust import KMeans
-from bayesclust.posterior import store
+from bayesclust import Clustering, Draws, KMeans, Mixture, SphericalGaussian
+from bayesclust.core.units import Units
+from bayesclust.posterior import Alignment, store
 
 
 def leftovers(path: Path) -> list[str]:
@@ -142,26 +143,123 @@ def test_another_version(saved: Path) -> None:
         bayesclust.load(saved)
 
 
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [("family", "object"), ("family", "Family"), ("dtype", "nonsense"), ("n_clusters", "three")],
-)
-def test_tampered(saved: Path, name: str, value: str) -> None:
-    with h5netcdf.File(saved, "a") as file:
-        file.attrs[name] = value
-    with pytest.raises(ValueError, match="incomplete"):
-        bayesclust.load(saved)
+# -- without rows --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("group", ["posterior", "constant_data", "point_stats"])
-def test_incomplete(saved: Path, group: str, models: Any) -> None:
-    name = "mixture-drawn" if group == "posterior" else "mixture"
-    tree = models[name].posterior_.copy()
-    tree.attrs["bayesclust_format"] = store.FORMAT
-    del tree[group]
-    tree.to_netcdf(saved, engine="h5netcdf")
-    with pytest.raises(ValueError, match="incomplete"):
-        bayesclust.load(saved)
+@pytest.fixture
+def lean(models: Any, tmp_path: Path) -> Any:
+    models["mixture-drawn"].save(tmp_path / "lean.nc", rows=False)
+    return bayesclust.load(tmp_path / "lean.nc")
+
+
+def test_rows_are_left_out_and_not_needed(
+    model: Any, X: np.ndarray, frame: pd.DataFrame, tmp_path: Path
+) -> None:
+    model.save(tmp_path / "lean.nc", rows=False)
+    model.save(tmp_path / "full.nc")
+    content, full = ((tmp_path / f"{n}.nc").read_bytes() for n in ("lean", "full"))
+    for value in X.astype(np.float64).ravel():  # neither a row nor its name
+        assert value.tobytes() in full and value.tobytes() not in content
+    assert b"row 7" in full and b"row 7" not in content
+    with h5netcdf.File(tmp_path / "lean.nc") as file:
+        assert not {"membership", "observed_data", "log_likelihood"} & set(file.groups)
+        assert file.attrs["has_rows"] == 0
+    loaded = bayesclust.load(tmp_path / "lean.nc")
+    for rows in (frame, frame * 1.1):
+        pd.testing.assert_frame_equal(loaded.scorecard(rows), model.scorecard(rows))
+    pd.testing.assert_frame_equal(loaded.summary(), model.summary())
+    assert loaded.diagnose() == model.diagnose()
+    loaded.save(tmp_path / "again.nc")
+    again = bayesclust.load(tmp_path / "again.nc")
+    pd.testing.assert_frame_equal(again.summary(), model.summary())
+    labels = model.scorecard(frame)["cluster"].to_numpy()
+    np.testing.assert_array_equal(again.summary()["size"], np.bincount(labels, minlength=3))
+
+
+def test_what_needs_rows_says_so(lean: Any, models: Any, frame: pd.DataFrame) -> None:
+    fitted = models["mixture-drawn"]
+    with pytest.raises(ValueError, match=r"no training rows.*predict\(X\)"):
+        _ = lean.labels
+    calls: list[Any] = [
+        lean.loo,
+        lean.log_likelihood,
+        lean.realigned,
+        lambda: bayesclust.align(fitted, to=lean),
+    ]
+    for call in calls:
+        with pytest.raises(ValueError, match=r"no training rows.*pass rows as X"):
+            call()
+    _, overlap = bayesclust.align(fitted, to=lean, X=frame)
+    np.testing.assert_allclose(overlap["overlap"], 1)
+    assert lean.realigned("stephens", X=frame).n_clusters == 3
+    np.testing.assert_array_equal(lean.score_samples(frame), fitted.score_samples(frame))
+
+
+def test_weights_of_rows_are_summed_up(X: np.ndarray, tmp_path: Path) -> None:
+    weight = np.arange(60) % 4
+    model = KMeans(3, random_state=0).fit(X, sample_weight=weight)
+    model.save(tmp_path / "lean.nc", rows=False)
+    found = bayesclust.load(tmp_path / "lean.nc").summary()
+    assert found["size"].sum() == weight.sum()
+    label, p = model.scorecard(X)["cluster"], model.scorecard(X)["probability"]
+    for j in range(3):
+        mean = np.average(p[label == j], weights=weight[label == j])
+        assert found["probability"][j] == pytest.approx(mean)
+
+
+def test_a_pickle_of_a_loaded_model_keeps_no_rows(saved: Path) -> None:
+    loaded = pickle.loads(pickle.dumps(bayesclust.load(saved)))
+    with pytest.raises(ValueError, match="no training rows"):
+        _ = loaded.rows
+    assert "size" in loaded.summary()
+
+
+# -- to the last bit -----------------------------------------------------------------------------
+
+
+def drawn(log_weights: np.ndarray, **flags: np.ndarray) -> Clustering:
+    """A clustering of two spheres with these log weights ``(c, s, 2)`` as draws."""
+    c, s, k = log_weights.shape
+    params = {"mean": np.zeros((c, s, k, 1)), "var": np.ones((c, s, k))}
+    draws = Draws(params, log_weights, {}, np.zeros((0, 0)), flags)
+    one = {n: v[:1, :1] for n, v in params.items()}
+    point = Draws(one, log_weights[:1, :1], {}, np.zeros((0, 0)), {})
+    alignment = Alignment(np.broadcast_to(np.arange(k), (c, s, k)), np.ones((c, s)))
+    units = Units(np.zeros(1), np.ones(1))
+    mixture = Mixture(SphericalGaussian(), k)
+    return Clustering(
+        mixture, point, draws, units, float, ["x"], hard=False, kind="mine", alignment=alignment
+    )
+
+
+def test_log_weights_come_back_to_the_last_bit(tmp_path: Path) -> None:
+    """log(exp(v)) is not v, and not even log(exp(log(exp(v)))) once in some thousand values."""
+    first = -np.random.default_rng(0).exponential(50, size=(4, 5000))
+    with np.errstate(divide="ignore"):
+        clustering = drawn(np.stack([first, np.log1p(-np.exp(first))], axis=-1))
+    clustering.save(tmp_path / "model.nc")
+    loaded = bayesclust.load(tmp_path / "model.nc")
+    assert clustering.draws is not None and loaded.draws is not None
+    np.testing.assert_array_equal(loaded.draws.log_weights, clustering.draws.log_weights)
+
+
+@pytest.mark.parametrize("flag", ["stopped", "a_flag_of_a_later_engine"])
+def test_flags_come_back_as_flags(tmp_path: Path, flag: str) -> None:
+    clustering = drawn(np.full((2, 3, 2), np.log(0.5)), **{flag: np.ones((2, 3), bool)})
+    clustering.save(tmp_path / "model.nc")
+    loaded = bayesclust.load(tmp_path / "model.nc")
+    assert loaded.draws is not None and not loaded.draws.stats
+    assert loaded.draws.flags[flag].all()
+
+
+@pytest.mark.parametrize("value", [np.nan, 0.0, -1.0])
+def test_nothing_is_saved_that_could_not_be_loaded(tmp_path: Path, value: float) -> None:
+    clustering = drawn(np.full((2, 3, 2), np.log(0.5)))
+    assert clustering.draws is not None
+    clustering.draws.params["var"][0, 1, 1] = value
+    with pytest.raises(ValueError, match=r"model\.nc.*degenerate: posterior/var must be positive"):
+        clustering.save(tmp_path / "model.nc")
+    assert not leftovers(tmp_path)
 
 
 # -- where nothing can be written ----------------------------------------------------------------
