@@ -12,6 +12,7 @@ import numpy as np
 
 from bayesclust._pytree import traced
 from bayesclust._typing import Array, Key, Params
+from bayesclust.core.given import check_least
 from bayesclust.core.rows import MIN_BLOCK, Rows, block_size, pack, pack_host
 from bayesclust.core.sweep import add_up
 from bayesclust.core.units import (
@@ -71,14 +72,16 @@ class Engine(abc.ABC):
         """
 
 
-def check(engine: Engine, mixture: Mixture) -> None:
-    """Refuse a mixture that an engine cannot fit.
+def check(engine: Engine, mixture: Mixture, **least: int) -> None:
+    """Refuse a mixture that an engine cannot fit, and settings below the least there may be.
 
     Raises
     ------
     ValueError
-        It names the engines that can.
+        It names the setting, or the engines that can.
     """
+    for name, value in least.items():
+        check_least(name, getattr(engine, name), value)
     if _fits(engine, mixture):
         return
     from bayesclust import engines

@@ -21,6 +21,7 @@ from bayesclust._pytree import pytree, static
 from bayesclust._typing import Key
 from bayesclust.core import threads
 from bayesclust.core.gamma import gamma
+from bayesclust.core.given import check_least, checked
 from bayesclust.core.loop import restarts
 from bayesclust.core.random import uniform
 from bayesclust.core.rows import Rows, cores
@@ -78,8 +79,9 @@ class Bootstrap(Engine):
         progress : callable, optional
             Called as ``progress(done, num_draws)``.
         """
+        X, sample_weight = checked(key, X, sample_weight, mixture.k)
+        check_least("num_draws", self.num_draws, 1)
         key_point, key_draws = jax.random.split(key)
-        X = np.asarray(X)
         if not isinstance(start, Draws):
             start = self.base.run(
                 key_point, mixture, X, sample_weight=sample_weight, start=start, units=units

@@ -21,6 +21,7 @@ from bayesclust._pytree import pytree, static
 from bayesclust._typing import Array, Key, Params
 from bayesclust.core import assign
 from bayesclust.core import rows as rows_
+from bayesclust.core.given import check_least, checked
 from bayesclust.core.loop import Algorithm, iterate, record, restarts, run
 from bayesclust.core.rows import Rows, bucket, pack_host
 from bayesclust.core.sweep import sweep
@@ -30,7 +31,7 @@ from bayesclust.engines.base import Engine, Problem, check, constants_of, pose
 from bayesclust.engines.em import numbers_per_row
 from bayesclust.engines.progress import Progress, shown
 from bayesclust.engines.record import Record, informed, lay_out, score
-from bayesclust.engines.starts import KMeansStart, Start
+from bayesclust.engines.starts import KMeansStart, Start, chosen
 from bayesclust.families.base import ConjugateFamily
 from bayesclust.families.prior import ConjugatePrior
 from bayesclust.mixture import Mixture
@@ -219,13 +220,15 @@ class CAVI(Engine):
         Draws
             Of the fitted posterior, as one chain; the trace is the bound per row, by start.
         """
-        check(self, mixture)
-        X = np.asarray(X)
+        check(self, mixture, max_iter=1, n_init=1, num_draws=1)
+        if self.batch_size is not None:
+            check_least("batch_size", self.batch_size, 1)
+        X, sample_weight = checked(key, X, sample_weight, mixture.k)
         with jax.enable_x64(X.dtype == np.float64):
             problem = pose(X, sample_weight, units, numbers_per_row(mixture.k, X.shape[1]))
             model = informed(mixture, problem)
             key_fit, key_draw = jax.random.split(key)
-            start = start or KMeansStart()
+            start = chosen(start, KMeansStart())
             if self.batch_size is None:
                 state, objectives, traces = self._fit(key_fit, model, problem, start)
             else:

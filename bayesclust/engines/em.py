@@ -20,6 +20,7 @@ from bayesclust._pytree import pytree, static, traced
 from bayesclust._typing import Array, Key, Params
 from bayesclust.core import assign
 from bayesclust.core import rows as rows_
+from bayesclust.core.given import check_least, checked
 from bayesclust.core.loop import Algorithm, entry, iterate, record, restarts, run
 from bayesclust.core.rows import Rows, bucket
 from bayesclust.core.sweep import sweep
@@ -34,7 +35,7 @@ from bayesclust.engines.base import (
     pose,
 )
 from bayesclust.engines.record import informed
-from bayesclust.engines.starts import KMeansStart, Start
+from bayesclust.engines.starts import KMeansStart, Start, chosen
 from bayesclust.mixture import Mixture
 
 AFFORDABLE_LOSS = 1e-3
@@ -161,10 +162,11 @@ class EM(PointEngine):
         cannot tell apart finely enough, for clusters very tight and very far apart, are fitted
         again in double precision; the flag `imprecise` says where that was impossible.
         """
-        start = KMeansStart() if start is None else start
+        start = chosen(start, KMeansStart())
         if traced(key, mixture, X, sample_weight, start):
             return self._run(key, mixture, X, sample_weight, start, units)
-        X = np.asarray(X)
+        X, sample_weight = checked(key, X, sample_weight, mixture.k)
+        check_least("n_init", self.n_init, 1)
         with jax.enable_x64(X.dtype == np.float64):
             draws = self._run(key, mixture, X, sample_weight, start, units)
         if X.dtype == np.float32 and bool(draws.flags["imprecise"].any()):

@@ -22,6 +22,7 @@ from bayesclust._pytree import pytree, static
 from bayesclust._typing import Array, Key, Params
 from bayesclust.core import assign
 from bayesclust.core import rows as rows_
+from bayesclust.core.given import checked
 from bayesclust.core.random import random_order, uniform
 from bayesclust.core.rows import Rows
 from bayesclust.core.sweep import sweep
@@ -32,7 +33,7 @@ from bayesclust.engines.base import Engine, Problem, check, check_whole_weights,
 from bayesclust.engines.em import numbers_per_row
 from bayesclust.engines.progress import Progress, shown
 from bayesclust.engines.record import Record, informed, label_free, lay_out
-from bayesclust.engines.starts import SeededStart, Start
+from bayesclust.engines.starts import SeededStart, Start, chosen
 from bayesclust.families.base import ConditionalFamily
 from bayesclust.mixture import Mixture
 
@@ -234,15 +235,15 @@ class Gibbs(Engine):
         ValueError
             If weights are not whole numbers.
         """
-        check(self, mixture)
+        check(self, mixture, num_warmup=0, num_draws=1, num_chains=1, thinning=1)
+        X, sample_weight = checked(key, X, sample_weight, mixture.k)
         check_whole_weights(sample_weight, "Gibbs", "take NUTS, SVI or CAVI")
-        X = np.asarray(X)
         with jax.enable_x64(X.dtype == np.float64):
             problem = pose(X, sample_weight, units, numbers_per_row(mixture.k, X.shape[1]))
             model = informed(mixture, problem)
             # A weight of nought takes nothing more to draw than one.
             weighted = sample_weight is not None and bool(np.any(np.asarray(sample_weight) > 1))
-            return self._run(key, model, problem, start or SeededStart(), weighted, progress)
+            return self._run(key, model, problem, chosen(start, SeededStart()), weighted, progress)
 
     def _run(
         self,

@@ -17,6 +17,7 @@ import numpy as np
 
 from bayesclust._pytree import pytree, static, traced
 from bayesclust._typing import Array, Key, Params
+from bayesclust.core.given import checked
 from bayesclust.core.loop import iterate
 from bayesclust.core.rows import Rows
 from bayesclust.core.units import Units, natural_units
@@ -79,7 +80,7 @@ class Lloyd(PointEngine):
             spread = jnp.var(X, axis=0)
             scale = jnp.ones(X.shape[1], X.dtype)
             return self.draws(result, weight, jnp.sum(spread), scale)
-        X = np.asarray(X)
+        X, sample_weight = checked(key, X, sample_weight, mixture.k)
         return self.stand_for(result, X, sample_weight, units or natural_units(X, sample_weight))
 
     def stand_for(

@@ -16,6 +16,7 @@ import numpy as np
 
 from bayesclust._pytree import pytree, static
 from bayesclust._typing import Array, Key
+from bayesclust.core.given import checked
 from bayesclust.core.units import Units
 from bayesclust.draws import Draws
 from bayesclust.engines import chains
@@ -23,7 +24,7 @@ from bayesclust.engines.base import Engine, check, pose
 from bayesclust.engines.em import numbers_per_row
 from bayesclust.engines.progress import Progress, shown
 from bayesclust.engines.record import lay_out
-from bayesclust.engines.starts import SeededStart, Start
+from bayesclust.engines.starts import SeededStart, Start, chosen
 from bayesclust.families.base import ConditionalFamily
 from bayesclust.mixture import Mixture
 
@@ -91,14 +92,14 @@ class NUTS(Engine):
         """
         from bayesclust.engines.sites import pose_program
 
-        check(self, mixture)
-        X = np.asarray(X)
+        check(self, mixture, num_warmup=0, num_draws=1, num_chains=1, thinning=1)
+        X, sample_weight = checked(key, X, sample_weight, mixture.k)
         with jax.enable_x64(X.dtype == np.float64):
             key_start, key_run = jax.random.split(key)
             problem = pose(X, sample_weight, units, numbers_per_row(mixture.k, X.shape[1]))
             posed = pose_program(self.model, mixture, problem, X, sample_weight)
             keys = jax.random.split(key_start, self.num_chains)
-            start = start or SeededStart()
+            start = chosen(start, SeededStart())
             begins = [posed.begin(k, start) for k in keys]
             found, interrupted = self._sample(key_run, posed, begins, start, progress)
             flags = {"interrupted": interrupted, "diverging": found.pop("diverging")}

@@ -24,6 +24,7 @@ from jax import lax
 from bayesclust._pytree import pytree, static
 from bayesclust._typing import Array, Key
 from bayesclust.core.gamma import gamma
+from bayesclust.core.given import checked
 from bayesclust.core.random import normal
 from bayesclust.core.rows import Rows
 from bayesclust.core.units import Units
@@ -262,8 +263,11 @@ class PartitionGibbs(Engine):
         ValueError
             If weights are not whole numbers, or there are fewer rows than clusters.
         """
-        check(self, mixture)
-        X = np.asarray(X)
+        check(self, mixture, num_warmup=0, num_draws=1, num_chains=1, thinning=1)
+        X, sample_weight = checked(key, X, sample_weight, mixture.k)
+        for name in ("shape", "rate"):
+            if not 0 <= getattr(self, name) < np.inf:
+                raise ValueError(f"{name}={getattr(self, name)!r} must be finite and not negative")
         if sample_weight is not None:
             times = repetitions(sample_weight)
             X = np.repeat(X, times, axis=0)

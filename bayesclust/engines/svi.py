@@ -19,13 +19,14 @@ import numpy as np
 
 from bayesclust._pytree import pytree, static
 from bayesclust._typing import Array, Key
+from bayesclust.core.given import checked
 from bayesclust.core.units import Units
 from bayesclust.draws import Draws
 from bayesclust.engines.base import Engine, check, pose
 from bayesclust.engines.em import numbers_per_row
 from bayesclust.engines.progress import Progress, shown
 from bayesclust.engines.record import lay_out
-from bayesclust.engines.starts import KMeansStart, Start
+from bayesclust.engines.starts import KMeansStart, Start, chosen
 from bayesclust.families.base import ConditionalFamily
 from bayesclust.mixture import Mixture
 
@@ -94,13 +95,13 @@ class SVI(Engine):
         """
         from bayesclust.engines.sites import pose_program
 
-        check(self, mixture)
-        X = np.asarray(X)
+        check(self, mixture, num_steps=1, num_particles=1, num_draws=1)
+        X, sample_weight = checked(key, X, sample_weight, mixture.k)
         with jax.enable_x64(X.dtype == np.float64):
             key_start, key_run, key_draw = jax.random.split(key, 3)
             problem = pose(X, sample_weight, units, numbers_per_row(mixture.k, X.shape[1]))
             posed = pose_program(self.model, mixture, problem, X, sample_weight)
-            begin = posed.begin(key_start, start or KMeansStart())
+            begin = posed.begin(key_start, chosen(start, KMeansStart()))
             return self._run(key_run, key_draw, posed, begin, progress)
 
     def _run(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import abc
 from typing import Any, ClassVar, Self
 
+import jax.numpy as jnp
+
 from bayesclust._typing import Array, Key, Params
 from bayesclust.core.rows import Rows
 
@@ -124,7 +126,7 @@ class Family(abc.ABC):
         -------
         (n, k) array
         """
-        return self.score(self.prepare(params), X.T).T
+        return self.score(self.prepare(params), jnp.asarray(X).T).T
 
 
 class ConditionalFamily(Family):

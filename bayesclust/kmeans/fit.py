@@ -13,6 +13,7 @@ from jax import lax
 from bayesclust._pytree import pytree, traced
 from bayesclust._typing import Array, Key
 from bayesclust.core import rows as rows_
+from bayesclust.core.given import check_least, checked
 from bayesclust.core.loop import run, settle_all
 from bayesclust.core.rows import Rows, bucket, pack, pack_host, spread, unblock
 from bayesclust.core.units import Units, natural_units, natural_units_traced
@@ -142,8 +143,8 @@ def fit(
         return _fit_traced(
             key, jnp.asarray(X), k, sample_weight, given, seeding, n_init, max_iter, tol
         )
-    X = np.asarray(X)
-    weight = None if sample_weight is None else np.asarray(sample_weight)
+    X, weight = checked(key, X, sample_weight, k)
+    check_least("n_init", n_init, 1)
     with jax.enable_x64(X.dtype == np.float64):
         return fit_host(
             key,
