@@ -22,6 +22,7 @@ from bayesclust._typing import Key
 from bayesclust.core import threads
 from bayesclust.core.arithmetic import arithmetic
 from bayesclust.core.gamma import gamma
+from bayesclust.core.given import check_least, checked
 from bayesclust.core.loop import restarts
 from bayesclust.core.random import uniform
 from bayesclust.core.rows import Rows, cores

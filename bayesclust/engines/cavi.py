@@ -31,7 +31,7 @@ from bayesclust.engines.base import Engine, Problem, check, constants_of, pose
 from bayesclust.engines.em import numbers_per_row
 from bayesclust.engines.progress import Progress, shown
 from bayesclust.engines.record import Record, informed, lay_out, score
-from bayesclust.engines.starts import KMeansStart, Start
+from bayesclust.engines.starts import KMeansStart, Start, chosen
 from bayesclust.families.base import ConjugateFamily
 from bayesclust.families.prior import ConjugatePrior
 from bayesclust.mixture import Mixture
@@ -226,7 +226,7 @@ class CAVI(Engine):
             problem = pose(X, sample_weight, units, numbers_per_row(mixture.k, X.shape[1]))
             model = informed(mixture, problem)
             key_fit, key_draw = jax.random.split(key)
-            start = start or KMeansStart()
+            start = chosen(start, KMeansStart())
             if self.batch_size is None:
                 state, objectives, traces = self._fit(key_fit, model, problem, start)
             else:

@@ -46,7 +46,7 @@ from bayesclust.engines.base import (
     pose,
 )
 from bayesclust.engines.record import informed
-from bayesclust.engines.starts import KMeansStart, Start
+from bayesclust.engines.starts import KMeansStart, Start, chosen
 from bayesclust.mixture import Mixture
 
 AFFORDABLE_LOSS = 1e-3

@@ -33,7 +33,7 @@ from bayesclust.engines.base import Engine, Problem, check, check_whole_weights,
 from bayesclust.engines.em import numbers_per_row
 from bayesclust.engines.progress import Progress, shown
 from bayesclust.engines.record import Record, informed, label_free, lay_out
-from bayesclust.engines.starts import SeededStart, Start
+from bayesclust.engines.starts import SeededStart, Start, chosen
 from bayesclust.families.base import ConditionalFamily
 from bayesclust.mixture import Mixture
 
@@ -243,7 +243,7 @@ class Gibbs(Engine):
             model = informed(mixture, problem)
             # A weight of nought takes nothing more to draw than one.
             weighted = sample_weight is not None and bool(np.any(np.asarray(sample_weight) > 1))
-            return self._run(key, model, problem, start or SeededStart(), weighted, progress)
+            return self._run(key, model, problem, chosen(start, SeededStart()), weighted, progress)
 
     def _run(
         self,

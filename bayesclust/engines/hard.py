@@ -19,6 +19,7 @@ import numpy as np
 
 from bayesclust._pytree import pytree, static, traced
 from bayesclust._typing import Array, Key, Params
+from bayesclust.core.given import checked
 from bayesclust.core.loop import iterate
 from bayesclust.core.rows import Rows
 from bayesclust.core.units import Units, natural_units, read_rows, scale_by

@@ -25,7 +25,7 @@ from bayesclust.engines.base import Engine, check, pose
 from bayesclust.engines.em import numbers_per_row
 from bayesclust.engines.progress import Progress, shown
 from bayesclust.engines.record import lay_out
-from bayesclust.engines.starts import SeededStart, Start
+from bayesclust.engines.starts import SeededStart, Start, chosen
 from bayesclust.families.base import ConditionalFamily
 from bayesclust.mixture import Mixture
 
@@ -100,7 +100,7 @@ class NUTS(Engine):
             problem = pose(X, sample_weight, units, numbers_per_row(mixture.k, X.shape[1]))
             posed = pose_program(self.model, mixture, problem, X, sample_weight)
             keys = jax.random.split(key_start, self.num_chains)
-            start = start or SeededStart()
+            start = chosen(start, SeededStart())
             begins = [posed.begin(k, start) for k in keys]
             found, interrupted = self._sample(key_run, posed, begins, start, progress)
             flags = {"interrupted": interrupted, "diverging": found.pop("diverging")}

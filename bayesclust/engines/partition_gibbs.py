@@ -25,6 +25,7 @@ from bayesclust._pytree import pytree, static
 from bayesclust._typing import Array, Key
 from bayesclust.core.arithmetic import arithmetic
 from bayesclust.core.gamma import gamma
+from bayesclust.core.given import checked
 from bayesclust.core.random import normal
 from bayesclust.core.rows import Rows
 from bayesclust.core.units import Units, read_rows

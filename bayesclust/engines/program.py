@@ -109,7 +109,9 @@ def row_sites(
     shape : (int, int), optional
         Rows and columns, where `X` is None.
     """
-    n, d = X.shape if X is not None else shape or (1, 1)
+    if X is None and shape is None:
+        raise ValueError("without X the rows are drawn: give shape=(rows, columns)")
+    n, d = X.shape if X is not None else shape
     density = MixtureDensity(mixture, params, log_weights, d)
     with numpyro.plate("obs", n):
         if sample_weight is None:

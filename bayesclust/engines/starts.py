@@ -52,6 +52,23 @@ class Start(abc.ABC):
         return key
 
 
+def chosen(start: Any, default: Start) -> Start:
+    """The start that was given, or the default.
+
+    Raises
+    ------
+    TypeError
+        If something else was given.
+    """
+    if start is None:
+        return default
+    if not isinstance(start, Start):
+        raise TypeError(
+            f"start={start!r} is no Start: give one of bayesclust.engines, such as KMeansStart()"
+        )
+    return start
+
+
 @functools.partial(jax.jit, static_argnames="plan")
 def _best_start(
     luck: Any, rows: Rows, algorithm: LloydStep, max_iter: Any, *, plan: Plan

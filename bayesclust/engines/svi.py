@@ -27,7 +27,7 @@ from bayesclust.engines.base import Engine, check, pose
 from bayesclust.engines.em import numbers_per_row
 from bayesclust.engines.progress import Progress, shown
 from bayesclust.engines.record import lay_out
-from bayesclust.engines.starts import KMeansStart, Start
+from bayesclust.engines.starts import KMeansStart, Start, chosen
 from bayesclust.families.base import ConditionalFamily
 from bayesclust.mixture import Mixture
 
@@ -102,7 +102,7 @@ class SVI(Engine):
             key_start, key_run, key_draw = jax.random.split(as_threefry(key), 3)
             problem = pose(X, sample_weight, units, numbers_per_row(mixture.k, X.shape[1]))
             posed = pose_program(self.model, mixture, problem, X, sample_weight)
-            begin = posed.begin(key_start, start or KMeansStart())
+            begin = posed.begin(key_start, chosen(start, KMeansStart()))
             return self._run(key_run, key_draw, posed, begin, progress)
 
     def _run(

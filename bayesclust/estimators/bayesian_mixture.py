@@ -146,7 +146,8 @@ class BayesianMixture(DensityMixin, Clusterer):
         X : (n, d) array or data frame
         y : ignored
         sample_weight : (n,) array, optional
-            Weight 2 equals the row twice, weight 0 its absence.
+            Weight 2 equals the row twice, weight 0 its absence. Parts of rows have no labels
+            that Gibbs sampling could draw: `engine` must then be another.
 
         Returns
         -------

@@ -144,7 +144,7 @@ class Family(abc.ABC):
         -------
         (n, k) array
         """
-        return self.score(self.prepare(params), X.T).T
+        return self.score(self.prepare(params), jnp.asarray(X).T).T
 
 
 class ConditionalFamily(Family):

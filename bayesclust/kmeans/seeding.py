@@ -53,7 +53,7 @@ def greedy(key: Key | AnyArray, rows: Rows, k: int, *, direct: bool = False) -> 
     """
     check_integer("k", k)
     gaps = Gaps(direct or rows.n_features <= FEW)
-    draws = numbers(key, k, rows.dtype)
+    draws = jnp.asarray(numbers(key, k, rows.dtype))  # the loop picks from them by a traced number
     norms = gaps.norm_sums(rows)
 
     def step(j: Array, carry: tuple[Seeds, Array]) -> tuple[Seeds, Array]:

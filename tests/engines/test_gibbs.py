@@ -90,7 +90,7 @@ def test_weights_count_repetitions_and_zero_is_absence():
             Gibbs(200, 800, 4), data=rows, sample_weight=w, units=Units(np.zeros(2), np.ones(2))
         )
         posterior.append(np.linalg.slogdet(draws.params["cov"])[1].sum(-1).mean())
-    # A weight of two is one label for both copies; labels here are sure, so little changes.
+    # Exactly, on clusters that overlap: tests/oracles/test_weights.py.
     assert abs(posterior[0] - posterior[1]) < 0.5
 
 

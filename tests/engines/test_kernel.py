@@ -127,3 +127,35 @@ def test_init_params_replace_sites(missing):
     value = {"weights": jnp.array([0.9, 0.1]), "mean": jnp.full((K, D), 7.0)}[missing]
     state = kernel.init(KEY, 0, {missing: value}, (X,), {})
     np.testing.assert_array_equal(state.z[missing], value)
+
+
+def test_without_a_prior_it_takes_the_default_for_the_rows():
+    """That of `Gibbs`, in the units of the rows, with and without weights."""
+    open_one = Mixture(DiagonalGaussian(), K)
+    weight = np.arange(60) % 3
+    copies = np.repeat(X, weight, axis=0)
+    found = GibbsKernel(open_one)._given(X, weight)[0].family.prior
+    np.testing.assert_allclose(found.mean, copies.mean(axis=0), rtol=1e-4, atol=1e-5)
+    wanted = 0.5 * copies.var(axis=0) / K ** (2.0 / D)  # a shape of 1.5, less one
+    np.testing.assert_allclose(found.rate, wanted, rtol=1e-4)
+    inside = jax.jit(lambda X, w: GibbsKernel(open_one)._given(X, w)[0].family.prior)(X, weight)
+    np.testing.assert_allclose(inside.rate, wanted, rtol=1e-4)
+    kernel = GibbsKernel(open_one)
+    state = kernel.sample(kernel.init(KEY, 0, None, (X,), {}), (X,), {})
+    assert all(np.isfinite(v).all() for v in state.z.values())
+
+
+def test_parts_of_rows_are_refused_and_never_counted():
+    kernel = GibbsKernel(MIXTURE)
+    half = {"sample_weight": np.full(60, 0.5, "float32")}
+    with pytest.raises(ValueError, match=r"sample_weight.*whole.*NUTS, SVI or CAVI"):
+        kernel.init(KEY, 0, None, (X,), half)
+    state = kernel.init(KEY, 0, None, (X,), {})
+    # Inside a program there is nothing to refuse by.
+    assert np.isnan(jax.jit(kernel.sample)(state, (X,), half).z["mean"]).all()
+
+
+@pytest.mark.parametrize("rows", [X[0], X.astype(int)])
+def test_rows_must_be_a_table_of_floats(rows):
+    with pytest.raises(ValueError, match="X must be"):
+        GibbsKernel(MIXTURE).init(KEY, 0, None, (rows,), {})
