@@ -9,6 +9,8 @@ from numbers import Integral
 from pathlib import Path
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from bayesclust._pytree import traced
@@ -74,6 +76,18 @@ def check_number(
     inside = least < number if above else least <= number
     if not (inside and number <= most and np.isfinite(number)):
         raise ValueError(wrong)
+
+
+def check_key(key: Any) -> None:
+    """Refuse what is no random key: neither a typed one nor the words of one.
+
+    Raises
+    ------
+    TypeError
+    """
+    dtype = getattr(key, "dtype", None)
+    if dtype is None or not (jnp.issubdtype(dtype, jax.dtypes.prng_key) or dtype == np.uint32):
+        raise TypeError(f"key={short(key)} must be a random key of JAX: pass jax.random.key(0)")
 
 
 def check_memory(what: str, needed: float, **counts: int) -> None:

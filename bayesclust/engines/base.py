@@ -14,7 +14,14 @@ import numpy as np
 
 from bayesclust._pytree import traced
 from bayesclust._typing import Array, Key, Params
-from bayesclust.core.checks import MOST, check_integer, check_memory, check_number, short
+from bayesclust.core.checks import (
+    MOST,
+    check_integer,
+    check_key,
+    check_memory,
+    check_number,
+    short,
+)
 from bayesclust.core.fork import refuse_forked
 from bayesclust.core.loop import trace_length
 from bayesclust.core.rows import MIN_BLOCK, Rows, block_size, pack, pack_host
@@ -162,7 +169,7 @@ def check_size(engine: Engine, mixture: Mixture, n: int, d: int) -> None:
         check_integer("num_warmup + num_draws * thinning", steps)
 
 
-def check(engine: Engine, mixture: Mixture, X: Any = None) -> None:
+def check(engine: Engine, mixture: Mixture, X: Any = None, key: Any = None) -> None:
     """Refuse settings out of range, and a mixture or more draws than an engine can fit.
 
     Parameters
@@ -171,6 +178,7 @@ def check(engine: Engine, mixture: Mixture, X: Any = None) -> None:
     mixture : Mixture
     X : (n, d) array, optional
         Rows, for how much memory the fit would take.
+    key : PRNG key, optional
 
     Raises
     ------
@@ -180,6 +188,8 @@ def check(engine: Engine, mixture: Mixture, X: Any = None) -> None:
     refuse_forked()
     check_settings(engine)
     check_integer("k", mixture.k)
+    if key is not None:
+        check_key(key)
     if X is not None:
         check_size(engine, mixture, *np.shape(X))
     if _fits(engine, mixture):

@@ -22,7 +22,6 @@ from bayesclust._typing import Key
 from bayesclust.core import threads
 from bayesclust.core.arithmetic import arithmetic
 from bayesclust.core.gamma import gamma
-from bayesclust.core.given import check_least, checked
 from bayesclust.core.loop import restarts
 from bayesclust.core.random import uniform
 from bayesclust.core.rows import Rows, cores
@@ -81,7 +80,7 @@ class Bootstrap(Engine):
             Called as ``progress(done, num_draws)``.
         """
         X, sample_weight = read_rows(X, sample_weight, units)
-        check(self, mixture, X)
+        check(self, mixture, X, key)
         check(self.base, mixture, X)
         key_point, key_draws = jax.random.split(key)
         own = natural_units(X, sample_weight) if units is None else units

@@ -221,7 +221,7 @@ class CAVI(Engine):
             Of the fitted posterior, as one chain; the trace is the bound per row, by start.
         """
         X, sample_weight = read_rows(X, sample_weight, units)
-        check(self, mixture, X)
+        check(self, mixture, X, key)
         with arithmetic(X.dtype == np.float64):
             problem = pose(X, sample_weight, units, numbers_per_row(mixture.k, X.shape[1]))
             model = informed(mixture, problem)

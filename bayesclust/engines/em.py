@@ -46,7 +46,7 @@ from bayesclust.engines.base import (
     pose,
 )
 from bayesclust.engines.record import informed
-from bayesclust.engines.starts import KMeansStart, Start, chosen
+from bayesclust.engines.starts import KMeansStart, Start
 from bayesclust.mixture import Mixture
 
 AFFORDABLE_LOSS = 1e-3
@@ -174,12 +174,14 @@ class EM(PointEngine):
         cannot tell apart finely enough, for clusters very tight and very far apart, are fitted
         again in double precision; the flag `imprecise` says where that was impossible.
         """
-        check(self, mixture, X)
         start = KMeansStart() if start is None else start
-        if traced(key, mixture, X, sample_weight, start):
+        inside = traced(key, mixture, X, sample_weight, start)
+        if not inside:
+            X, sample_weight = read_rows(X, sample_weight, units)
+        check(self, mixture, X, key)
+        if inside:
             with arithmetic():
                 return self._run(key, mixture, X, sample_weight, start, units)
-        X, sample_weight = read_rows(X, sample_weight, units)
         with arithmetic(X.dtype == np.float64):
             draws = self._run(key, mixture, X, sample_weight, start, units)
         draws = dataclasses.replace(draws, trace=trimmed(draws.trace))

@@ -236,7 +236,7 @@ class Gibbs(Engine):
             If weights are not whole numbers.
         """
         X, sample_weight = read_rows(X, sample_weight, units)
-        check(self, mixture, X)
+        check(self, mixture, X, key)
         check_whole_weights(sample_weight, "Gibbs", "take NUTS, SVI or CAVI")
         with arithmetic(X.dtype == np.float64):
             problem = pose(X, sample_weight, units, numbers_per_row(mixture.k, X.shape[1]))

@@ -19,7 +19,6 @@ import numpy as np
 
 from bayesclust._pytree import pytree, static, traced
 from bayesclust._typing import Array, Key, Params
-from bayesclust.core.given import checked
 from bayesclust.core.loop import iterate
 from bayesclust.core.rows import Rows
 from bayesclust.core.units import Units, natural_units, read_rows, scale_by
@@ -70,7 +69,7 @@ class Lloyd(PointEngine):
         if not traced(key, mixture, X, sample_weight, start):
             X, sample_weight = read_rows(X, sample_weight, units)
             own = natural_units(X, sample_weight) if units is None else units
-        check(self, mixture, X)
+        check(self, mixture, X, key)
         result = fit(
             key,
             X,

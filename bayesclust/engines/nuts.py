@@ -94,7 +94,7 @@ class NUTS(Engine):
         from bayesclust.engines.sites import pose_program
 
         X, sample_weight = read_rows(X, sample_weight, units)
-        check(self, mixture, X)
+        check(self, mixture, X, key)
         with arithmetic(X.dtype == np.float64):
             key_start, key_run = jax.random.split(as_threefry(key))
             problem = pose(X, sample_weight, units, numbers_per_row(mixture.k, X.shape[1]))

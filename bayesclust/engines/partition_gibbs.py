@@ -25,7 +25,6 @@ from bayesclust._pytree import pytree, static
 from bayesclust._typing import Array, Key
 from bayesclust.core.arithmetic import arithmetic
 from bayesclust.core.gamma import gamma
-from bayesclust.core.given import checked
 from bayesclust.core.random import normal
 from bayesclust.core.rows import Rows
 from bayesclust.core.units import Units, read_rows
@@ -267,7 +266,7 @@ class PartitionGibbs(Engine):
             If weights are not whole numbers, or there are fewer rows than clusters.
         """
         X, sample_weight = read_rows(X, sample_weight, units)
-        check(self, mixture, X)
+        check(self, mixture, X, key)
         if sample_weight is not None:
             times = repetitions(sample_weight)
             X = np.repeat(X, times, axis=0)

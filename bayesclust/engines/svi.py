@@ -97,7 +97,7 @@ class SVI(Engine):
         from bayesclust.engines.sites import pose_program
 
         X, sample_weight = read_rows(X, sample_weight, units)
-        check(self, mixture, X)
+        check(self, mixture, X, key)
         with arithmetic(X.dtype == np.float64):
             key_start, key_run, key_draw = jax.random.split(as_threefry(key), 3)
             problem = pose(X, sample_weight, units, numbers_per_row(mixture.k, X.shape[1]))

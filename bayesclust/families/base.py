@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 from typing import Any, ClassVar, Self
 
+import jax.numpy as jnp
 import numpy as np
 
 from bayesclust._typing import Array, Key, Params

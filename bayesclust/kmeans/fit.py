@@ -15,7 +15,7 @@ from bayesclust._pytree import pytree, traced
 from bayesclust._typing import Array, Key
 from bayesclust.core import rows as rows_
 from bayesclust.core.arithmetic import arithmetic
-from bayesclust.core.checks import check_integer, check_memory, check_number
+from bayesclust.core.checks import check_integer, check_key, check_memory, check_number
 from bayesclust.core.loop import run, settle_all, trace_length, trimmed
 from bayesclust.core.rows import Rows, pack, pack_host, spread, unblock
 from bayesclust.core.units import Units, natural_units, natural_units_traced, read_rows, scale_by
@@ -146,7 +146,14 @@ def fit(
     >>> kmeans.fit(jax.random.key(0), X, 2).centers.tolist()
     [[0.5], [10.5]]
     """
+    given = None if callable(init) else init
+    seeding = init if callable(init) else None
+    inside = traced(key, X, sample_weight, given, tol)
+    weight = sample_weight
+    if not inside:
+        X, weight = read_rows(X, sample_weight, units)
     n, d = np.shape(X)
+    check_key(key)
     check_integer("k", k, 1, n)
     check_integer("n_init", n_init)
     check_integer("max_iter", max_iter)
@@ -155,16 +162,13 @@ def fit(
         check_integer("seeding_rows", seeding_rows)
     numbers = 4 * k * (d + 4) + trace_length(max_iter, n_init)
     check_memory("starts", 8.0 * n_init * numbers, n_init=n_init)
-    given = None if callable(init) else init
-    seeding = init if callable(init) else None
-    if traced(key, X, sample_weight, given, tol):
+    if inside:
         if history:
             raise ValueError("history=True keeps a host record: call fit outside jit and vmap")
         with arithmetic():
             return _fit_traced(
-                key, jnp.asarray(X), k, sample_weight, given, seeding, n_init, max_iter, tol
+                key, jnp.asarray(X), k, weight, given, seeding, n_init, max_iter, tol
             )
-    X, weight = read_rows(X, sample_weight, units)
     if given is not None:
         given = read_numbers(given, "init", remedy="give finite centres")[0]
     own = natural_units(X, weight) if units is None else units

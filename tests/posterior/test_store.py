@@ -19,7 +19,7 @@ import xarray as xr
 import bayesclust
 from bayesclust import Clustering, Draws, KMeans, Mixture, SphericalGaussian
 from bayesclust.core.units import Units
-from bayesclust.posterior import Alignment, store
+from bayesclust.posterior import Alignment
 
 
 def leftovers(path: Path) -> list[str]:
