@@ -145,7 +145,7 @@ def fit(
     n, d = np.shape(X)
     check_integer("k", k, 1, n)
     check_integer("n_init", n_init)
-    check_integer("max_iter", max_iter)
+    check_integer("max_iter", max_iter, 0)
     check_number("tol", tol)
     if seeding_rows is not None:
         check_integer("seeding_rows", seeding_rows)
