@@ -8,7 +8,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 from jax.core import Tracer
 
@@ -85,13 +84,6 @@ def record(trace: Array, step: Array, value: Array) -> Array:
 def trace_length(max_iter: int, n_init: int = 1) -> int:
     """Length of a trace, so that all starts' together stay within `TRACED` numbers."""
     return bucket(min(max_iter, max(TRACED // n_init, 1)))
-
-
-def trimmed(trace: Any) -> np.ndarray:
-    """Traces ``(.., t)`` on the host without the steps that no start made."""
-    trace = np.asarray(trace)
-    made = np.flatnonzero(~np.isnan(trace).all(axis=tuple(range(trace.ndim - 1))))
-    return trace[..., : made[-1] + 1 if len(made) else 0].copy()
 
 
 def settle_all(algorithm: Algorithm, state: Any, rows: Rows) -> Any:

@@ -29,7 +29,6 @@ from bayesclust.core.loop import (
     restarts,
     run,
     trace_length,
-    trimmed,
 )
 from bayesclust.core.rows import Rows
 from bayesclust.core.sweep import sweep
@@ -180,14 +179,13 @@ class EM(PointEngine):
         X = np.asarray(X)
         with jax.enable_x64(X.dtype == np.float64):
             draws = self._run(key, mixture, X, sample_weight, start, units)
-        draws = dataclasses.replace(draws, trace=trimmed(draws.trace))
         if X.dtype == np.float32 and bool(draws.flags["imprecise"].any()):
             with jax.enable_x64(True):
                 wide = jax.tree.map(lambda v: np.asarray(v, np.float64), (mixture, start))
                 draws = self._run(key, wide[0], X.astype(np.float64), sample_weight, wide[1], units)
             # Such parameters are only right in double precision: score rows in it, too.
             flags = {**draws.flags, "widened": np.ones((1, 1), bool)}
-            return dataclasses.replace(draws, trace=trimmed(draws.trace), flags=flags)
+            return dataclasses.replace(draws, flags=flags)
         return draws
 
     def _run(

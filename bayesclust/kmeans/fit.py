@@ -14,7 +14,7 @@ from bayesclust._pytree import pytree, traced
 from bayesclust._typing import Array, Key
 from bayesclust.core import rows as rows_
 from bayesclust.core.checks import check_integer, check_memory, check_number
-from bayesclust.core.loop import run, settle_all, trace_length, trimmed
+from bayesclust.core.loop import run, settle_all, trace_length
 from bayesclust.core.rows import Rows, pack, pack_host, spread, unblock
 from bayesclust.core.units import Units, natural_units, natural_units_traced
 from bayesclust.kmeans.assignment import DIRECT_WORK, Assigned, assign_parts, assign_program
@@ -51,8 +51,7 @@ class KMeansFit:
     objectives : (r,) array
         Inertia of every start.
     trace : (t,) array
-        Inertia by step of the best start, of the first million steps; inside a caller's program
-        NaN-padded.
+        Inertia by step of the best start, NaN-padded; of a million steps at most.
     history : (n_steps + 1, k, d) array or None
         Centres before the first and after every step of the best start.
     """
@@ -239,7 +238,7 @@ def fit_host(
         short=host.short,
         imprecise=np.asarray(False),
         objectives=np.asarray(host.objectives * scale2, X.dtype),
-        trace=trimmed(host.trace * scale2).astype(X.dtype),
+        trace=np.asarray(host.trace * scale2, X.dtype),
         history=None if host.history is None else outward(host.history),
     )
 
