@@ -21,7 +21,7 @@ class Draws:
     stats : dict of (c, s) arrays
         Label-free scalars per draw: log likelihood, log posterior, steps ..
     trace : (r, t) array
-        Objective by start and step, NaN where no step was made; infinite inside a program.
+        Objective by start and step, infinite where no step was made.
     flags : dict of arrays
         What went wrong, if anything: `converged`, `floored`, `imprecise` ..
     """

@@ -37,9 +37,10 @@ def check_integer(name: str, value: Any, least: int = 1, most: int = MOST) -> in
     wrong = f"{name}={short(value)} must be an integer from {least} to {most}"
     if isinstance(value, bool) or not isinstance(value, Integral):
         raise TypeError(wrong)
-    if not least <= value <= most:
+    number = int(value)
+    if not least <= number <= most:
         raise ValueError(wrong)
-    return int(value)
+    return number
 
 
 def check_number(

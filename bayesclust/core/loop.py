@@ -8,7 +8,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 from jax.core import Tracer
 
@@ -85,15 +84,6 @@ def record(trace: Array, step: Array, value: Array) -> Array:
 def trace_length(max_iter: int, n_init: int = 1) -> int:
     """Length of a trace, so that all starts' together stay within `TRACED` numbers."""
     return bucket(min(max_iter, max(TRACED // n_init, 1)))
-
-
-def trimmed(trace: Any) -> np.ndarray:
-    """Traces ``(.., t)`` on the host, NaN where a start made no step, up to the last step made."""
-    trace = np.asarray(trace)
-    made = np.isfinite(trace)
-    steps = np.flatnonzero(made.any(axis=tuple(range(trace.ndim - 1))))
-    used = steps[-1] + 1 if len(steps) else 0
-    return np.where(made, trace, np.nan)[..., :used]
 
 
 def settle_all(algorithm: Algorithm, state: Any, rows: Rows) -> Any:

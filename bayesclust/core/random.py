@@ -55,7 +55,7 @@ def key_of(seed: int, name: str = "") -> Key:
 
 def as_threefry(key: Key) -> Key:
     """Hash a key of any kind to one of Threefry, which NumPyro takes everywhere."""
-    typed = jax.dtypes.issubdtype(key.dtype, jax.dtypes.prng_key)
+    typed = jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
     if typed and jax.random.key_impl(key) == "threefry2x32":
         return key
     xp: Any = jnp if traced(key) else np

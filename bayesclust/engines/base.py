@@ -86,12 +86,12 @@ class Engine(abc.ABC):
 
 INTEGERS = {
     "num_warmup": (0, MOST),
+    "max_iter": (0, MOST),  # none: the start itself
     "max_tree_depth": (1, 30),
     "memory": (1, 2**63 - 1),
     **dict.fromkeys(
         (
             "batch_size",
-            "max_iter",
             "n_init",
             "num_chains",
             "num_draws",

@@ -22,7 +22,7 @@ from bayesclust._typing import Array, Key, Params
 from bayesclust.core import assign
 from bayesclust.core import rows as rows_
 from bayesclust.core.arithmetic import arithmetic
-from bayesclust.core.loop import Algorithm, iterate, record, restarts, run, trace_length, trimmed
+from bayesclust.core.loop import Algorithm, iterate, record, restarts, run, trace_length
 from bayesclust.core.rows import Rows, pack_host
 from bayesclust.core.sweep import sweep
 from bayesclust.core.units import Units, read_rows
@@ -236,7 +236,7 @@ class CAVI(Engine):
             found = _draws(key_draw, model, problem.rows, state, num_draws=self.num_draws)
             flags = {"converged": np.asarray(state.converged)}
             stretch = problem.log_scale
-            draws = lay_out(model, found, problem, flags, trimmed(traces) - stretch)
+            draws = lay_out(model, found, problem, flags, np.asarray(traces) - stretch)
             bound = float(state.objective - stretch) * float(problem.weight)
             stats = {**draws.stats, "bound": np.full(draws.shape, bound)}
             flags = {**draws.flags, "objectives": np.asarray(objectives) - stretch}

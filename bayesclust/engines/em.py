@@ -30,7 +30,6 @@ from bayesclust.core.loop import (
     restarts,
     run,
     trace_length,
-    trimmed,
 )
 from bayesclust.core.rows import Rows
 from bayesclust.core.sweep import sweep
@@ -46,7 +45,7 @@ from bayesclust.engines.base import (
     pose,
 )
 from bayesclust.engines.record import informed
-from bayesclust.engines.starts import KMeansStart, Start
+from bayesclust.engines.starts import KMeansStart, Start, chosen
 from bayesclust.mixture import Mixture
 
 AFFORDABLE_LOSS = 1e-3
@@ -174,24 +173,24 @@ class EM(PointEngine):
         cannot tell apart finely enough, for clusters very tight and very far apart, are fitted
         again in double precision; the flag `imprecise` says where that was impossible.
         """
-        start = KMeansStart() if start is None else start
-        inside = traced(key, mixture, X, sample_weight, start)
+        several = start if isinstance(start, list | tuple) and start else [start]
+        starts = tuple(chosen(s, KMeansStart()) for s in several)
+        inside = traced(key, mixture, X, sample_weight, starts)
         if not inside:
             X, sample_weight = read_rows(X, sample_weight, units)
         check(self, mixture, X, key)
         if inside:
             with arithmetic():
-                return self._run(key, mixture, X, sample_weight, start, units)
+                return self._run(key, mixture, X, sample_weight, starts, units)
         with arithmetic(X.dtype == np.float64):
-            draws = self._run(key, mixture, X, sample_weight, start, units)
-        draws = dataclasses.replace(draws, trace=trimmed(draws.trace))
+            draws = self._run(key, mixture, X, sample_weight, starts, units)
         if X.dtype == np.float32 and bool(draws.flags["imprecise"].any()):
             with arithmetic(True):
-                wide = jax.tree.map(lambda v: np.asarray(v, np.float64), (mixture, start))
+                wide = jax.tree.map(lambda v: np.asarray(v, np.float64), (mixture, starts))
                 draws = self._run(key, wide[0], X.astype(np.float64), sample_weight, wide[1], units)
             # Such parameters are only right in double precision: score rows in it, too.
             flags = {**draws.flags, "widened": np.ones((1, 1), bool)}
-            return dataclasses.replace(draws, trace=trimmed(draws.trace), flags=flags)
+            return dataclasses.replace(draws, flags=flags)
         return draws
 
     def _run(
@@ -200,7 +199,7 @@ class EM(PointEngine):
         mixture: Mixture,
         X: Any,
         sample_weight: Any,
-        start: Start | Sequence[Start],
+        starts: tuple[Start, ...],
         units: Units | None,
     ) -> Draws:
         d = X.shape[1]
@@ -210,7 +209,6 @@ class EM(PointEngine):
         else:
             family = mixture.family.scaled_to(problem.spread)
             model = dataclasses.replace(mixture, family=family)
-        starts = (start,) if isinstance(start, Start) else tuple(start)
         fitted, objective, objectives, traces = self._best(key, model, problem, starts)
         params, log_weights = outward(model, fitted, problem.units)
         draws = Draws(

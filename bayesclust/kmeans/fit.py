@@ -16,7 +16,7 @@ from bayesclust._typing import Array, Key
 from bayesclust.core import rows as rows_
 from bayesclust.core.arithmetic import arithmetic
 from bayesclust.core.checks import check_integer, check_key, check_memory, check_number
-from bayesclust.core.loop import run, settle_all, trace_length, trimmed
+from bayesclust.core.loop import run, settle_all, trace_length
 from bayesclust.core.rows import Rows, pack, pack_host, spread, unblock
 from bayesclust.core.units import Units, natural_units, natural_units_traced, read_rows, scale_by
 from bayesclust.kmeans.assignment import DIRECT_WORK, Assigned, assign_parts, assign_program
@@ -54,8 +54,8 @@ class KMeansFit:
     objectives : (r,) array
         Inertia of every start.
     trace : (t,) array
-        Inertia by step of the best start, of the first million steps; inside a caller's program
-        infinite where no step was made.
+        Inertia by step of the best start, infinite where no step was made; of a million steps at
+        most.
     history : (n_steps + 1, k, d) array or None
         Centres before the first and after every step of the best start.
     """
@@ -156,7 +156,7 @@ def fit(
     check_key(key)
     check_integer("k", k, 1, n)
     check_integer("n_init", n_init)
-    check_integer("max_iter", max_iter)
+    check_integer("max_iter", max_iter, 0)
     check_number("tol", tol)
     if seeding_rows is not None:
         check_integer("seeding_rows", seeding_rows)
@@ -256,7 +256,7 @@ def fit_host(
         short=host.short,
         imprecise=np.asarray(False),
         objectives=np.asarray(host.objectives * scale2, X.dtype),
-        trace=trimmed(host.trace * scale2).astype(X.dtype),
+        trace=np.asarray(host.trace * scale2, X.dtype),
         history=None if host.history is None else outward(host.history),
     )
 
