@@ -29,7 +29,7 @@ from bayesclust.cli.model import (
 from bayesclust.cli.read import KINDS, Form, kind, read
 from bayesclust.cli.refuse import attempt, fail
 from bayesclust.cli.scores import Scores
-from bayesclust.cli.show import note, progress, said, show
+from bayesclust.cli.show import note, progress, said, show, unlike, unlike_said
 from bayesclust.cli.visible import counted, listed, visible
 from bayesclust.cli.write import dump, whole, write_both
 
@@ -258,6 +258,9 @@ def score(
     whole(out, lambda path: dump(written, path, out.suffix, index=False))
     for line in [*chosen.said, *written.said()]:
         note(line)
+    strange = unlike(table)
+    if len(strange):
+        note(f"{unlike_said(len(strange))}: see tail_probability")
     note(f"wrote {counted(len(table), 'row')} to {visible(out)}")
 
 
