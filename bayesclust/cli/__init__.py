@@ -6,8 +6,8 @@ all, and nothing is overwritten without ``--force``.
 
 from __future__ import annotations
 
-import contextlib
 import inspect
+import io
 import pickle
 import sys
 from pathlib import Path
@@ -304,7 +304,7 @@ def _score(clustering: Any, rows: Any, level: float, to: int | None, tick: Any) 
 def main() -> None:
     """Entry point; Ctrl-C ends with exit code 130 and one line."""
     for stream in (sys.stdout, sys.stderr):  # a terminal that lacks a letter gets its escape
-        with contextlib.suppress(AttributeError, ValueError):
+        if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
         app()
