@@ -6,7 +6,7 @@ all, and nothing is overwritten without ``--force``.
 
 from __future__ import annotations
 
-import contextlib
+import io
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -27,7 +27,7 @@ from bayesclust.cli.model import (
 from bayesclust.cli.read import KINDS, Form, kind, read
 from bayesclust.cli.refuse import attempt, fail
 from bayesclust.cli.scores import Scores
-from bayesclust.cli.show import note, progress, said, show
+from bayesclust.cli.show import note, progress, said, show, unlike, unlike_said
 from bayesclust.cli.visible import counted, listed, visible
 from bayesclust.cli.write import check_free, write
 
@@ -258,6 +258,9 @@ def score(
     write({out: written.data()}, force=force)
     for line in [*chosen.said, *written.said()]:
         note(line)
+    strange = unlike(table)
+    if len(strange):
+        note(f"{unlike_said(len(strange))}, see outlier")
     note(f"wrote {counted(len(table), 'row')} to {visible(out)}")
 
 
@@ -277,7 +280,7 @@ def _score(clustering: Any, rows: Any, level: float, to: int | None, tick: Any) 
 def main() -> None:
     """Entry point; Ctrl-C ends with exit code 130 and one line."""
     for stream in (sys.stdout, sys.stderr):  # a terminal that lacks a letter gets its escape
-        with contextlib.suppress(AttributeError, ValueError):
+        if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
         app()

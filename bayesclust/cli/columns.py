@@ -12,7 +12,7 @@ import numpy as np
 
 from bayesclust.cli.read import Sheet
 from bayesclust.cli.refuse import fail
-from bayesclust.cli.sniff import GAPS, INFINITE, MISSING, number
+from bayesclust.cli.sniff import GAPS, INFINITE, MISSING, is_number, number
 from bayesclust.cli.visible import counted, listed, visible
 
 if TYPE_CHECKING:
@@ -458,6 +458,8 @@ def _labels(sheet: Sheet, key: str | None, used: set[str]) -> tuple[str, np.ndar
         if name in used or frame[name].dtype.kind in "fiubmM":
             continue
         text = frame[name].astype(str).str.strip()
+        if sheet.form is not None and is_number(text.iloc[0]):
+            continue
         if text.is_unique and len(text) > 1 and text.str.len().max() <= LABEL_WIDTH:
             return name, text.to_numpy(object)
     return None

@@ -204,10 +204,11 @@ def _text(path: Path, suffix: str, packed: str, form: Form) -> Sheet:
             form = Form(sep, form.decimal, encoding, form.header)
             return _table(path, suffix, text, sample, cut, form)
     except UnicodeError as error:
+        why = error.reason if isinstance(error, UnicodeDecodeError) else error
         if asked is not None:
-            fail(f"{path} is not written in --encoding {asked}: {error}")
+            fail(f"{path} is not written in --encoding {asked} ({why}): give another")
         fail(
-            f"{path} is not written in UTF-8 ({error}): say what it is with --encoding, e.g. "
+            f"{path} is not written in {encoding} ({why}): say what it is with --encoding, e.g. "
             "latin-1, cp1252 or utf-16"
         )
     except csv.Error as error:
@@ -268,7 +269,7 @@ def _table(path: Path, suffix: str, text: Any, sample: str, cut: bool, form: For
 
     names, said = _unique([c.strip() or f"Unnamed: {j}" for j, c in enumerate(header)])
     lines, frames = [], []
-    for chunk in itertools.batched(itertools.chain(ahead[start:], rows), CHUNK, strict=False):
+    for chunk in itertools.batched(itertools.chain(ahead[start:], rows), CHUNK):
         for line, cells in chunk:
             if len(cells) != width:
                 fail(

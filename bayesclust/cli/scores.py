@@ -88,7 +88,8 @@ class Scores:
         if self.safe:
             out = _quoted(out)
         form = self._form(suffix)
-        out.to_csv(data, sep=form.sep, decimal=form.decimal, encoding=form.encoding, index=index)
+        sep, decimal = form.sep or ",", form.decimal or "."
+        out.to_csv(data, sep=sep, decimal=decimal, encoding=form.encoding, index=index)
         return _packed(data.getvalue(), packed)
 
     def _typed(self, name: str) -> Any:

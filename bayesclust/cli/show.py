@@ -148,21 +148,29 @@ def show_doubtful(chosen: Chosen, table: Any, level: float, count: int, width: i
 
 def show_unlike(chosen: Chosen, table: Any, count: int, width: int) -> None:
     """Print the rows that fit no cluster, whatever their membership."""
-    tail = table["tail_probability"].to_numpy()
-    unlike = table["outlier"].to_numpy(bool)
-    if not unlike.any():
+    found = unlike(table)
+    if not len(found):
         return
-    found = np.flatnonzero(unlike)
-    found = found[np.argsort(tail[found], kind="stable")]
     lines = table.iloc[found[:count]]
-    verb = "is" if len(found) == 1 else "are"
     few = f", the {count} farthest out" if len(found) > count else ""
-    typer.echo(f"{counted(len(found), 'row')} {verb} unlike any cluster{few}\n")
+    typer.echo(f"{unlike_said(len(found))}{few}\n")
     columns = [
         ("cluster", [str(c) for c in lines["cluster"]]),
         ("tail", [plain(t, 2) for t in lines["tail_probability"]]),
     ]
     show_rows(chosen, found[:count], columns, width)
+
+
+def unlike(table: Any) -> np.ndarray:
+    """Positions of the rows that fit no cluster, the farthest out first."""
+    tail = table["tail_probability"].to_numpy()
+    found = np.flatnonzero(table["outlier"])
+    return found[np.argsort(tail[found], kind="stable")]
+
+
+def unlike_said(count: int) -> str:
+    """Say how many rows fit no cluster."""
+    return f"{counted(count, 'row')} {'is' if count == 1 else 'are'} unlike any cluster"
 
 
 def show_rows(chosen: Chosen, which: np.ndarray, answers: Sequence[Column], width: int) -> None:

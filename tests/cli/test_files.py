@@ -240,3 +240,29 @@ def test_scoring_reads_alike(values: np.ndarray, fit: Any, tmp_path: Any) -> Non
     result = CliRunner().invoke(app, [*arguments, str(tmp_path / "s.csv")])
     assert result.exit_code == 2
     assert "lacks all columns" in result.stderr
+
+
+@pytest.mark.parametrize("end", [".csv", ".tsv", ".txt", ".csv.gz", ".parquet"])
+def test_outputs_have_the_form_of_their_names(
+    end: str, values: np.ndarray, fit: Any, tmp_path: Any
+) -> None:
+    from typer.testing import CliRunner
+
+    from bayesclust.cli import app
+
+    text = lines(values, lambda i, a, b: f"{i:03d};{comma(a)};{comma(b)}", "code;a;b\n")
+    _, out = fit(text, "--columns", "a,b")
+    target = tmp_path / f"target{end}"
+    arguments = ["score", str(out / "model.nc"), str(tmp_path / "rows.csv"), "--out", str(target)]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    if end == ".parquet":
+        scores = pd.read_parquet(target)
+    else:
+        sep = "\t" if end == ".tsv" else ";"
+        scores = pd.read_csv(target, sep=sep, decimal=",", dtype={"code": str})
+    halves(scores)
+    assert list(scores["code"]) == [f"{i:03d}" for i in range(60)]
+    assert (scores[["a", "b"]].to_numpy() == values).all()
+    first = pd.read_csv(out / "scores.csv", sep=";", decimal=",", dtype={"code": str})
+    pd.testing.assert_frame_equal(scores, first, check_dtype=False)

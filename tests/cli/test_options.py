@@ -189,3 +189,10 @@ def test_a_row_unlike_any_cluster(fit: Any) -> None:
     last = pd.read_csv(out / "scores.csv").iloc[-1]
     assert last["probability"] > 0.99
     assert last["tail_probability"] < 1e-4
+    # And so it is of new rows.
+    source = out / "new.csv"
+    frame.iloc[-3:].to_csv(source, index=False)
+    target = out / "scored.csv"
+    result = run("score", out / "model.nc", source, "--out", target)
+    assert result.exit_code == 0, result.output
+    assert "1 row is unlike any cluster" in result.stdout

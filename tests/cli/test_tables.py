@@ -119,6 +119,13 @@ def test_nothing_steers_it_in_refusals(text: str, refuse: Any) -> None:
         assert not STEERING & set(line[:-1])
 
 
+def test_names_of_files_steer_nothing(values: np.ndarray, fit: Any, refuse: Any) -> None:
+    name = "ro\x1b[2Jw\u202es.csv"
+    assert "ro\\x1b[2Jw\\u202es.csv" in refuse("", name=name)
+    printed, _ = fit(pd.DataFrame(values, columns=["a", "b"]).to_csv(index=False), name=name)
+    assert not STEERING & set(printed.replace("\n", ""))
+
+
 def test_markup_is_text(values: np.ndarray, fit: Any, refuse: Any) -> None:
     names = ["rate [/s]", "[red]b[/red]"]
     frame = pd.DataFrame(values, columns=names)
