@@ -87,6 +87,8 @@ class BayesianMixture(DensityMixin, Clusterer):
     prior_ : Mixture
         The model with all hyperparameters of its priors set, in the units of `X`.
     clustering_ : Clustering
+        Keeps a copy of the training rows (as much memory as `X`), so that answers stay the fit's
+        whatever becomes of `X`; a pickle leaves it out.
     n_features_in_ : int
     feature_names_in_ : ndarray
 

@@ -104,6 +104,8 @@ class GaussianMixture(DensityMixin, Clusterer):
     labels_ : (n,) int32 ndarray
         Most probable component of each training row, found when first read.
     clustering_ : Clustering
+        Keeps a copy of the training rows (as much memory as `X`), so that answers stay the fit's
+        whatever becomes of `X`; a pickle leaves it out.
     n_features_in_ : int
     feature_names_in_ : ndarray
 

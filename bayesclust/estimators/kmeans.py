@@ -97,6 +97,8 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Cl
     history_ : (t + 1, n_clusters, d) ndarray
         With ``history=True``: the centres before the first and after every step.
     clustering_ : Clustering
+        Keeps a copy of the training rows (as much memory as `X`), so that answers stay the fit's
+        whatever becomes of `X`; a pickle leaves it out.
     n_features_in_ : int
     feature_names_in_ : ndarray
 

@@ -45,6 +45,7 @@ MAKERS: dict[str, Callable[[], Any]] = {
 }
 
 X = blobs(60)[0]
+X.flags.writeable = False
 NAMES = ["height", "width"]
 
 
