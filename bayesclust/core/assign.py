@@ -106,8 +106,7 @@ def counted(key: Key, weight: Array) -> Assign:
     """
 
     def assign(scores: Array, block: Array) -> tuple[Array, Array]:
-        best = jnp.max(scores, axis=0)
-        mass = _mass(scores, jnp.where(jnp.isfinite(best), best, 0))
+        mass, best = _mass(scores)
         # The mass of each component and all after it.
         left = _running_sum(mass[::-1])[::-1]
         key_block = jax.random.fold_in(key, block)
