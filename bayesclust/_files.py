@@ -28,8 +28,8 @@ def write_whole(path: str | os.PathLike[str], content: Content, *, overwrite: bo
     write_together({path: content}, overwrite=overwrite)
 
 
-def write_together(
-    files: Mapping[str | os.PathLike[str], Content], *, overwrite: bool = True
+def write_together[P: str | os.PathLike[str]](
+    files: Mapping[P, Content], *, overwrite: bool = True
 ) -> None:
     """Write several files, all or none.
 

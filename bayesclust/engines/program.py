@@ -9,9 +9,7 @@ D. Phan, N. Pradhan and M. Jankowiak (2019), Composable effects for flexible and
 from __future__ import annotations
 
 import sys
-from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpyro
 
@@ -157,12 +155,3 @@ def program(
     """
     params, log_weights = parameter_sites(mixture)
     return row_sites(mixture, params, log_weights, X, sample_weight, shape)
-
-
-def log_likelihood(mixture: Mixture, params: Params, log_weights: Array, X: Array) -> Array:
-    """Log likelihood of all rows under each draw, ``(s,)``; `params` behind one axis of draws."""
-
-    def one(draw: Any) -> Array:
-        return jnp.sum(mixture.log_density(*draw, X))
-
-    return jax.lax.map(one, (params, log_weights))
