@@ -65,7 +65,7 @@ def test_what_is_wrong_is_told(engine, what):
     ids=str,
 )
 def test_settings_that_make_no_run_are_told(engine):
-    with pytest.raises(ValueError, match="num_|n_init|thinning|batch_size|shape"):
+    with pytest.raises(ValueError, match=r"num_|n_init|thinning|batch_size|shape"):
         engine.run(KEY, MIXTURE, X)
 
 
