@@ -146,7 +146,7 @@ def save(path: str, mark: str, position: int, tree: Any) -> None:
     }
 
     def write(file: IO[bytes]) -> None:
-        np.savez(file, **{name: np.asarray(v, order="C") for name, v in arrays.items()})
+        np.savez(file, **{n: np.asarray(v, order="C") for n, v in arrays.items()})
 
     write_whole(path, write)
 

@@ -137,12 +137,14 @@ class GibbsKernel(MCMCKernel):
         if X.ndim != 2 or not jnp.issubdtype(X.dtype, jnp.floating):
             raise ValueError(f"X must be (n, d) floats, not {X.dtype} {X.shape}")
         n, d = X.shape
-        weight, weighted = sample_weight, False
-        if weight is not None:
-            weight = jnp.asarray(weight, X.dtype)
+        weight, weighted = None, False
+        if sample_weight is not None:
+            weight = jnp.asarray(sample_weight, X.dtype)
             weighted = traced(weight) or bool(jnp.any(weight > 1))
-        if traced(weight):  # parts of rows cannot be refused inside a program: NaN tells of them
-            weight = jnp.where(weight == jnp.round(weight), weight, jnp.nan)
+            if traced(
+                weight
+            ):  # nothing can be refused inside a program: NaN tells of parts of rows
+                weight = jnp.where(weight == jnp.round(weight), weight, jnp.nan)
         block = block_size(n, numbers_per_row(self.mixture.k, d), X.dtype)
         return prior_for(self.mixture, X, weight), pack(X, weight, block=block), weighted
 
