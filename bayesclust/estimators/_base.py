@@ -92,7 +92,15 @@ class Clusterer(BaseEstimator):
             return None
         if not np.any(np.asarray(sample_weight)):
             raise ValueError("sample_weight is zero for every row: give some row a positive weight")
-        weight = _check_sample_weight(sample_weight, X, dtype=X.dtype)
+        weight = _check_sample_weight(sample_weight, X, dtype=np.float64)
+        wide = weight
+        with np.errstate(over="ignore", under="ignore"):
+            weight = wide.astype(X.dtype)
+        if not weight.any() or not np.isfinite(weight).all():
+            raise ValueError(
+                f"sample_weight goes up to {wide.max():.3g}, too large or too small for the "
+                f"{X.dtype} of the data: divide it by its mean"
+            )
         if (weight < 0).any():
             raise ValueError(
                 "sample_weight holds negative values: weights count rows, so drop or clip them"
