@@ -363,6 +363,12 @@ def test_weights_of_any_magnitude_give_the_same_clusters(dtype, power):
             assert found.inertia_ / 10.0**power == pytest.approx(base.inertia_, rel=1e-3)
 
 
+def test_weights_that_single_precision_cannot_hold_are_refused():
+    for power in (-300, 300):
+        with pytest.raises(ValueError, match="too large or too small"):
+            KMeans(2).fit(X.astype(np.float32), sample_weight=np.full(60, 10.0**power))
+
+
 # -- the functional core -------------------------------------------------------------------------
 
 
