@@ -77,4 +77,7 @@ def _is_key(key: Any) -> bool:
     dtype = getattr(key, "dtype", None)
     if dtype is None:
         return False
-    return bool(jnp.issubdtype(dtype, jax.dtypes.prng_key)) or dtype == np.uint32
+    if dtype == np.uint32 or jnp.issubdtype(dtype, jax.dtypes.prng_key):
+        return True
+    # K-means takes the numbers themselves, too, see `kmeans.seeding.numbers`.
+    return jnp.issubdtype(dtype, np.floating) and np.ndim(key) > 0
