@@ -26,7 +26,7 @@ def log_gamma(key: Key, shape: Array) -> Array:
     ----------
     key : PRNG key
     shape : array
-        Positive shape parameters, one draw each.
+        Positive shape parameters, one draw each; NaN for any other.
 
     Returns
     -------
@@ -48,7 +48,9 @@ def log_gamma(key: Key, shape: Array) -> Array:
         taken = (root > 0) & (log_u < 0.5 * x * x + d * (1 - cube + jnp.log(cube)))
         return i + 1, jnp.where(taken & ~done, cube, found), done | taken
 
-    begin = (jnp.int32(0), jnp.ones_like(shape), jnp.zeros(shape.shape, bool))
+    proper = (shape > 0) & (shape < jnp.inf)
+    # What is no shape gives NaN at once: no draw would ever be taken.
+    begin = (jnp.int32(0), jnp.where(proper, 1, jnp.nan).astype(shape.dtype), ~proper)
     _, found, _ = lax.while_loop(lambda state: ~jnp.all(state[2]), attempt, begin)
     u = symmetric(jax.random.fold_in(key, 0), shape.shape, shape.dtype)
     boost = (math.log(2) - jnp.log1p(u)) / shape

@@ -30,3 +30,8 @@ def test_lanes_of_a_batch_are_those_of_a_loop():
     batch = jax.vmap(gamma)(keys, shape)
     np.testing.assert_allclose(batch, jnp.stack(list(map(gamma, keys, shape))), rtol=1e-5)
     assert gamma(KEY, jnp.float32(2.0)).shape == ()
+
+
+def test_what_is_no_shape_gives_nan_and_ends():
+    found = gamma(jax.random.key(0), jnp.array([np.nan, -1.0, 0.0, np.inf, 2.0]))
+    assert np.isnan(found).tolist() == [True, True, True, True, False]
