@@ -135,13 +135,17 @@ def read_weight(sample_weight: Any, n: int, dtype: Any = np.float64) -> np.ndarr
 
     remedy = "give every row a finite weight, or leave it out"
     given, _ = read_numbers(sample_weight, name, place=place, remedy=remedy)
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", under="ignore"):
         weight = np.full(n, given, dtype) if given.ndim == 0 else given.astype(dtype)
     if weight.shape != (n,):
         raise ValueError(
             f"{name} has shape {given.shape}: give one number for each row, shape ({n},)"
         )
-    _refuse_infinite(weight, name, place, remedy)
+    if not np.isfinite(weight).all() or (given.any() and not weight.any()):
+        raise ValueError(
+            f"{name} goes up to {np.abs(given).max():.3g}, too large or too small for the "
+            f"{np.dtype(dtype)} of the data: divide it by its mean"
+        )
     if (weight < 0).any():
         raise ValueError(
             f"{name} holds negative values, {weight[weight < 0][0]:g} in "

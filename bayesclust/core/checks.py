@@ -82,12 +82,18 @@ def check_number(
 def check_key(key: Any) -> None:
     """Refuse what is no random key: neither a typed one nor the words of one.
 
+    K-means takes the random numbers themselves, too, see `kmeans.seeding.numbers`.
+
     Raises
     ------
     TypeError
     """
     dtype = getattr(key, "dtype", None)
-    if dtype is None or not (jnp.issubdtype(dtype, jax.dtypes.prng_key) or dtype == np.uint32):
+    is_key = dtype is not None and (
+        jnp.issubdtype(dtype, jax.dtypes.prng_key) or dtype == np.uint32
+    )
+    numbers = dtype is not None and jnp.issubdtype(dtype, np.floating) and np.ndim(key) > 0
+    if not (is_key or numbers):
         raise TypeError(f"key={short(key)} must be a random key of JAX: pass jax.random.key(0)")
 
 

@@ -62,5 +62,6 @@ def naming(X: Any, features: list[str] | None) -> Iterator[None]:
         position, column = error.args[:2]
         index = getattr(X, "index", None)
         name = None if index is None or callable(index) else index[position]
+        name = name.item() if isinstance(name, np.generic) else name
         feature = None if features is None else features[column]
         raise error.named(None if name == position else name, feature) from None
