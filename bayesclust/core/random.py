@@ -27,6 +27,7 @@ from jax import lax
 
 from bayesclust._pytree import traced
 from bayesclust._typing import Array, Key
+from bayesclust.core.arithmetic import arithmetic
 from bayesclust.core.fork import refuse_forked
 
 ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
@@ -50,7 +51,8 @@ def key_of(seed: int, name: str = "") -> Key:
     """
     refuse_forked()
     words: Any = np.array([zlib.crc32(name.encode()), seed], np.uint32)
-    return jax.random.wrap_key_data(words, impl="threefry2x32")
+    with arithmetic():
+        return jax.random.wrap_key_data(words, impl="threefry2x32")
 
 
 def as_threefry(key: Key) -> Key:

@@ -92,7 +92,9 @@ def successive(truth, kernel, weight, key, steps):
         key = jax.random.fold_in(jax.random.fold_in(key_prior, 1), i)
         X, _ = truth.sample(key, state.params, state.log_weights, N)
         rows = pack(X, jnp.full(N, weight), block=16)
-        state, _ = gibbs.step(kernel, kernel.family.constants(rows), rows, state)
+        # Weights here are a fault that is planted in the sums, not a number of rows.
+        constants = kernel.family.constants(rows)
+        state, _ = gibbs.step(kernel, constants, rows, state, weighted=False)
         return state, quantities(state.params, state.log_weights, state.weights, state.family)
 
     return jax.lax.scan(body, state, jnp.arange(steps))[1]

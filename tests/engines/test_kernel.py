@@ -155,7 +155,7 @@ def test_parts_of_rows_are_refused_and_never_counted():
     assert np.isnan(jax.jit(kernel.sample)(state, (X,), half).z["mean"]).all()
 
 
-@pytest.mark.parametrize("rows", [X[0], X.astype(int)])
-def test_rows_must_be_a_table_of_floats(rows):
-    with pytest.raises(ValueError, match="X must be"):
+@pytest.mark.parametrize("rows", [X[0], X.astype(str)])
+def test_rows_must_be_a_table_of_numbers(rows):
+    with pytest.raises(ValueError, match=r"2D array|X must be numeric"):
         GibbsKernel(MIXTURE).init(KEY, 0, None, (rows,), {})

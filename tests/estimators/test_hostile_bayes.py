@@ -59,7 +59,12 @@ def X() -> np.ndarray:
 
 # What is refused of the others is refused of these.
 test_bad_rows = hostile.test_bad_rows
-test_bad_weights = hostile.test_bad_weights
+
+
+@pytest.mark.parametrize("case", sorted({*hostile.BAD_WEIGHTS} - {"too few positive"}))
+def test_bad_weights(make, X, case):
+    """Few rows of positive weight are enough: the number of components is a ceiling."""
+    hostile.test_bad_weights(make, X, case)
 
 
 def test_weights_of_partitions_must_be_whole(X: np.ndarray) -> None:
