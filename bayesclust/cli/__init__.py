@@ -27,7 +27,15 @@ from bayesclust.cli.model import (
 from bayesclust.cli.read import KINDS, Form, kind, read
 from bayesclust.cli.refuse import attempt, fail
 from bayesclust.cli.scores import Scores
-from bayesclust.cli.show import note, progress, said, show, unlike, unlike_said
+from bayesclust.cli.show import (
+    ignore_cache_warnings,
+    note,
+    progress,
+    said,
+    show,
+    unlike,
+    unlike_said,
+)
 from bayesclust.cli.visible import counted, listed, visible
 from bayesclust.cli.write import check_free, write
 
@@ -282,6 +290,7 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):  # a terminal that lacks a letter gets its escape
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+    ignore_cache_warnings()
     try:
         app()
     except SystemExit as end:

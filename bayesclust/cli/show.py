@@ -18,12 +18,18 @@ from bayesclust.cli.notes import in_options
 from bayesclust.cli.visible import counted, visible
 
 
+def ignore_cache_warnings() -> None:
+    """Keep quiet about compiled programs that could not be kept: the answer is the same."""
+    warnings.filterwarnings("ignore", "Error (reading|writing) persistent compilation cache")
+
+
 @contextlib.contextmanager
 def said() -> Iterator[list[str]]:
     """Collect warnings as lines, in the words of the options."""
     lines: list[str] = []
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
+        ignore_cache_warnings()
         yield lines
     lines.extend(dict.fromkeys(in_options(" ".join(str(w.message).split())) for w in caught))
 

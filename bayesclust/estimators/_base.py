@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import abc
 import functools
-import inspect
 import warnings
 from collections.abc import Callable
-from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, Self, cast
 
@@ -16,12 +14,10 @@ import pandas as pd
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from bayesclust._typing import Key
 from bayesclust.core.arithmetic import arithmetic
-from bayesclust.core.checks import MOST
 from bayesclust.core.fork import refuse_forked
 from bayesclust.core.random import key_of
 from bayesclust.core.units import Units, natural_units, standard_units
@@ -63,29 +59,6 @@ def whole[F: Callable[..., Any]](fit: F) -> F:
     return cast(F, wrapped)
 
 
-class Whole(Interval):
-    """Constraint on a parameter that counts: an integer of a range; True is none."""
-
-    def __init__(self, least: int = 1, most: int = MOST) -> None:
-        super().__init__(Integral, least, most, closed="both")
-
-    def is_satisfied_by(self, val: Any) -> bool:
-        return not isinstance(val, bool) and super().is_satisfied_by(val)
-
-
-class Number(Interval):
-    """Constraint on a parameter that measures: a finite number of a range; True is none."""
-
-    def __init__(self, least: float = 0.0, *, closed: str = "both") -> None:
-        super().__init__(Real, least, float(np.finfo(np.float64).max), closed=closed)
-
-    def is_satisfied_by(self, val: Any) -> bool:
-        return not isinstance(val, bool) and super().is_satisfied_by(val)
-
-
-RANDOM_STATE = [Whole(0, 2**32 - 1), np.random.RandomState, None]
-
-
 def rows_by_name[F: Callable[..., Any]](answer: F) -> F:
     """Have a method that answers for rows `X` name the row and column it cannot answer for."""
 
@@ -94,23 +67,6 @@ def rows_by_name[F: Callable[..., Any]](answer: F) -> F:
         features = self.clustering_.features if "clustering_" in vars(self) else None
         with naming(X, features):
             return answer(self, X, *args, **kwargs)
-
-    return cast(F, wrapped)
-
-
-def known_only[F: Callable[..., None]](init: F) -> F:
-    """Make `__init__` say what to use instead of a parameter that it does not take."""
-    known = list(inspect.signature(init).parameters)[1:]
-
-    @functools.wraps(init)
-    def wrapped(self: Any, *args: Any, **kwargs: Any) -> None:
-        for name in kwargs:
-            if name not in known:
-                raise TypeError(
-                    f"{type(self).__name__}() got an unexpected keyword argument {name!r}: "
-                    f"{_names.advice(type(self), name, known)}"
-                )
-        init(self, *args, **kwargs)
 
     return cast(F, wrapped)
 
@@ -418,29 +374,6 @@ def _printed(what: str) -> Progress:
             print(f"{what}: {done} of {total}")
 
     return progress
-
-
-def refuse_unused(estimator: BaseEstimator, name: str, unused: bool, why: str) -> None:
-    """Raise a ValueError if a parameter that was set has no effect on the fit.
-
-    Parameters
-    ----------
-    estimator : BaseEstimator
-    name : str
-    unused : bool
-        Whether other parameters leave this one without effect; its default then passes.
-    why : str
-        The rest of a sentence that begins "has no effect", with the remedy.
-    """
-    value = getattr(estimator, name)
-    # A subclass may take it under another signature.
-    signatures = (inspect.signature(kind.__init__) for kind in type(estimator).__mro__)
-    default = next(s.parameters[name].default for s in signatures if name in s.parameters)
-    if unused and value != default:
-        raise ValueError(f"{name}={value!r} has no effect {why}")
-
-
-NO_DRAWS = "without draws: set uncertainty, e.g. 'bootstrap', or leave num_draws out"
 
 
 def _times(power: float) -> str:

@@ -25,16 +25,14 @@ from bayesclust.engines.record import described, informed_prior, unscaled_prior
 from bayesclust.estimators import _names
 from bayesclust.estimators._base import (
     PACKAGE,
-    RANDOM_STATE,
     Clusterer,
-    Whole,
-    known_only,
     rows_by_name,
     shown,
     warn_interrupted,
     warn_unconverged,
     whole,
 )
+from bayesclust.estimators._parameters import RANDOM_STATE, Whole, known_only
 from bayesclust.families import ConditionalFamily, Prior
 from bayesclust.mixture import Mixture
 from bayesclust.posterior.clustering import Clustering, Training

@@ -6,7 +6,6 @@ import functools
 from typing import Any, ClassVar, override
 
 import numpy as np
-from scipy.linalg import solve_triangular
 from sklearn.base import DensityMixin
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import check_is_fitted
@@ -18,19 +17,23 @@ from bayesclust.engines.em import EM
 from bayesclust.engines.starts import Given, Start
 from bayesclust.estimators import _names
 from bayesclust.estimators._base import (
-    NO_DRAWS,
-    RANDOM_STATE,
     Clusterer,
-    Number,
-    Whole,
-    known_only,
-    refuse_unused,
     rows_by_name,
     shown,
     warn_short,
     warn_unconverged,
     whole,
 )
+from bayesclust.estimators._parameters import (
+    NO_DRAWS,
+    RANDOM_STATE,
+    Number,
+    Whole,
+    known_only,
+    refuse_unused,
+)
+from bayesclust.estimators._precisions import SPREAD, inverted, precisions_cholesky
+from bayesclust.estimators._precisions import precisions as precisions_of
 from bayesclust.mixture import Mixture, unscaled
 from bayesclust.posterior import membership
 from bayesclust.posterior.clustering import Clustering
@@ -253,8 +256,8 @@ class GaussianMixture(DensityMixin, Clusterer):
         self.weights_ = np.exp(point.log_weights[0, 0]).astype(dtype)
         self.means_ = shown(outer["mean"][0, 0], dtype)
         self.covariances_ = shown(outer[name][0, 0], dtype)
-        chol = _precisions_cholesky(point.params[name][0, 0], self.covariance_type)
-        precisions = _precisions(chol, self.covariance_type)
+        chol = precisions_cholesky(point.params[name][0, 0], self.covariance_type)
+        precisions = precisions_of(chol, self.covariance_type)
         if units.exponent is not None:
             power = -units.exponent
             if self.covariance_type == "spherical":
@@ -350,7 +353,7 @@ class GaussianMixture(DensityMixin, Clusterer):
             kind = self.covariance_type
             shape = {"full": (k, d, d), "tied": (d, d), "diag": (k, d), "spherical": (k,)}[kind]
             precision = _shaped(self.precisions_init, shape, "precisions_init")
-            given[_SPREAD[kind]] = _inverted(precision, kind)
+            given[SPREAD[kind]] = inverted(precision, kind)
         log_weights = None
         if self.weights_init is not None:
             weights = _shaped(self.weights_init, (k,), "weights_init")
@@ -448,27 +451,11 @@ class GaussianMixture(DensityMixin, Clusterer):
         return X.astype(self.means_.dtype), z[order]
 
 
-_SPREAD = {"full": "cov", "tied": "cov", "diag": "var", "spherical": "var"}
-
-
 def _shaped(value: Any, shape: tuple[int, ...], name: str) -> np.ndarray:
     given, _ = read_numbers(value, name)
     if given.shape != shape:
         raise ValueError(f"{name} has shape {given.shape}, expected {shape}")
     return given.astype(np.float64)
-
-
-def _inverted(precision: np.ndarray, kind: str) -> np.ndarray:
-    if _SPREAD[kind] == "var":
-        if (precision <= 0).any():
-            raise ValueError("precisions_init must be positive")
-        return 1.0 / precision
-    eigenvalues = np.linalg.eigvalsh(precision)
-    least = 1e-8 * np.abs(precision).max()
-    even = np.allclose(precision, np.swapaxes(precision, -1, -2), atol=least)
-    if not even or (eigenvalues <= 0).any():
-        raise ValueError("precisions_init must be symmetric and positive definite")
-    return np.linalg.inv(precision)
 
 
 def _completed(given: dict[str, Any], family: Any, d: int) -> dict[str, Any]:
@@ -479,19 +466,3 @@ def _completed(given: dict[str, Any], family: Any, d: int) -> dict[str, Any]:
         for n, dims in family.dims.items()
     }
     return {**blank, **given}
-
-
-def _precisions_cholesky(covariance: np.ndarray, kind: str) -> np.ndarray:
-    """Factor ``P`` with ``P P^T`` the precision; upper triangular, as in scikit-learn."""
-    if _SPREAD[kind] == "var":
-        return 1.0 / np.sqrt(covariance)
-    d = covariance.shape[-1]
-
-    def factor(cov: np.ndarray) -> np.ndarray:
-        return solve_triangular(np.linalg.cholesky(cov), np.eye(d), lower=True).T
-
-    return factor(covariance) if kind == "tied" else np.stack([factor(c) for c in covariance])
-
-
-def _precisions(chol: np.ndarray, kind: str) -> np.ndarray:
-    return chol**2 if _SPREAD[kind] == "var" else chol @ np.swapaxes(chol, -1, -2)

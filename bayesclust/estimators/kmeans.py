@@ -13,18 +13,14 @@ from bayesclust.core.units import Units, scale_by
 from bayesclust.draws import Draws
 from bayesclust.engines.hard import Lloyd
 from bayesclust.estimators import _names
-from bayesclust.estimators._base import (
+from bayesclust.estimators._base import Clusterer, rows_by_name, warn_short, warn_unconverged, whole
+from bayesclust.estimators._parameters import (
     NO_DRAWS,
     RANDOM_STATE,
-    Clusterer,
     Number,
     Whole,
     known_only,
     refuse_unused,
-    rows_by_name,
-    warn_short,
-    warn_unconverged,
-    whole,
 )
 from bayesclust.families.spherical import SphericalGaussian
 from bayesclust.mixture import Mixture

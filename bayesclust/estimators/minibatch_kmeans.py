@@ -13,7 +13,8 @@ from bayesclust.core.random import generator
 from bayesclust.core.rows import Rows, block_size, pack_host
 from bayesclust.core.units import Units
 from bayesclust.estimators import _names
-from bayesclust.estimators._base import Number, Whole, known_only, warn_short, whole
+from bayesclust.estimators._base import warn_short, whole
+from bayesclust.estimators._parameters import Number, Whole, known_only
 from bayesclust.estimators.kmeans import KMeans, given_or
 from bayesclust.kmeans.assignment import assign_all
 from bayesclust.kmeans.fit import KMeansFit
