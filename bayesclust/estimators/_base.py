@@ -108,6 +108,18 @@ class Clusterer(BaseEstimator, abc.ABC):
                 )
         return super().set_params(**params)
 
+    @functools.cached_property
+    def labels_(self) -> np.ndarray:
+        """Cluster of each training row, ``(n,)`` int32, by `predict`; found when first read."""
+        check_is_fitted(self, "clustering_")
+        if not self.clustering_.holds_rows:
+            raise AttributeError("labels_")
+        return self.clustering_.predict(self.clustering_.rows)
+
+    def __getstate__(self) -> Any:
+        hasattr(self, "labels_")  # finds them: a pickle leaves the rows behind
+        return super().__getstate__()
+
     # -- in ----------------------------------------------------------------------------------
 
     def _validate(self, X: Any, *, reset: bool, minimum: int = 1) -> np.ndarray:
@@ -188,6 +200,7 @@ class Clusterer(BaseEstimator, abc.ABC):
         hard: bool,
     ) -> None:
         """Draw around the point fit if asked for, and set `clustering_`."""
+        vars(self).pop("labels_", None)  # of the last fit
         draws = None
         wide = X.dtype == np.float32 and _too_fine(mixture, point, units, hard=hard)
         # What float32 cannot tell apart is drawn, and scored, in double precision.

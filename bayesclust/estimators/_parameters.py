@@ -68,11 +68,13 @@ def refuse_unused(estimator: BaseEstimator, name: str, unused: bool, why: str) -
     why : str
         The rest of a sentence that begins "has no effect", with the remedy.
     """
+    if not unused:
+        return
     value = getattr(estimator, name)
     # A subclass may take it under another signature.
     signatures = (inspect.signature(kind.__init__) for kind in type(estimator).__mro__)
     default = next(s.parameters[name].default for s in signatures if name in s.parameters)
-    if unused and value != default:
+    if value != default:
         raise ValueError(f"{name}={value!r} has no effect {why}")
 
 

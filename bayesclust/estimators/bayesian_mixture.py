@@ -221,18 +221,6 @@ class BayesianMixture(DensityMixin, Clusterer):
         self.covariances_ = shown(np.asarray(mean["cov" if "cov" in mean else "var"]), dtype)
         vars(self).pop("labels_", None)  # of the last fit
 
-    @functools.cached_property
-    def labels_(self) -> np.ndarray:
-        """Most probable cluster of each training row, ``(n,)``, found when first read."""
-        check_is_fitted(self, "clustering_")
-        if not self.clustering_.holds_rows:
-            raise AttributeError("labels_")
-        return self.clustering_.predict(self.clustering_.rows)
-
-    def __getstate__(self) -> Any:
-        hasattr(self, "labels_")  # finds them: a pickle leaves the rows behind
-        return super().__getstate__()
-
     @classmethod
     @override
     def _parameters_of(cls, clustering: Clustering) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from typing import Any, ClassVar, override
 
 import numpy as np
@@ -281,19 +280,6 @@ class GaussianMixture(DensityMixin, Clusterer):
         self.objectives_ = objectives
         self.n_best_starts_ = n_best_starts(objectives, hard=False)
         self.n_floored_ = int(point.flags["floored"].max())
-        vars(self).pop("labels_", None)  # of the last fit
-
-    @functools.cached_property
-    def labels_(self) -> np.ndarray:
-        """Most probable component of each training row, ``(n,)``, found when first read."""
-        check_is_fitted(self, "clustering_")
-        if not self.clustering_.holds_rows:
-            raise AttributeError("labels_")
-        return self.clustering_.predict(self.clustering_.rows)
-
-    def __getstate__(self) -> Any:
-        hasattr(self, "labels_")  # finds them: a pickle leaves the rows behind
-        return super().__getstate__()
 
     def _starts(self) -> list[Start]:
         """Kinds of starts that `init_params` names."""

@@ -78,7 +78,7 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Cl
     ----------
     cluster_centers_ : (n_clusters, d) ndarray
     labels_ : (n,) int32 ndarray
-        Nearest centre of each training row.
+        Nearest centre of each training row, as `predict` says; found when first read.
     inertia_ : float
         Weighted sum of squared distances to the nearest centre; infinite, or zero, where the
         square is too large or small for a float.
@@ -233,8 +233,6 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Cl
             self.history_ = units.unscaled(np.asarray(result.history))
         mixture = Mixture(SphericalGaussian(), self.n_clusters)
         self._conclude(key, engine, mixture, point, rows, X, weight, units, hard=True)
-        # By the function that `predict` uses: the fit's own may round a tie another way.
-        self.labels_ = self.clustering_.predict(rows)
 
     def _report_point(self, point: Draws, units: Units, dtype: Any) -> None:
         """Set what a point fit says, in the user's units and in memory of its own."""
@@ -266,8 +264,6 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Cl
     def _adopt(self) -> None:
         clustering, point = self.clustering_, self.clustering_.point
         self._report_point(point, clustering.units, clustering.dtype)
-        if clustering.holds_rows:
-            self.labels_ = clustering.predict(clustering.rows)
 
     def fit_predict(self, X: Any, y: Any = None, sample_weight: Any = None) -> np.ndarray:
         """Labels of the training rows, ``(n,)``."""

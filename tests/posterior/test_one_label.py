@@ -113,3 +113,27 @@ def test_rows_far_away_in_single_precision() -> None:
         np.testing.assert_array_equal(model.scorecard(far)["cluster"], label)
         p = model.predict_proba(far)
         np.testing.assert_array_equal(p[np.arange(600), label], p.max(axis=1))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_long_rows_have_their_exact_nearest_centre(dtype: str) -> None:
+    """In whatever company they are asked about: a product's rounding decides no tie."""
+    rng = np.random.default_rng(0)
+    half = rng.integers(-3, 4, size=(5, 16))
+    centers = np.concatenate([half, -half])  # their mean is zero, so that all is exact
+    i, j = rng.integers(10, size=(2, 3000))
+    rows = np.concatenate([(centers[i] + centers[j]) / 2, rng.integers(-3, 4, size=(600, 16))])
+    distance = np.square(2 * rows[:, None, :] - 2 * centers).sum(axis=2).astype(np.int64)
+    exact = distance.argmin(axis=1)
+    tied = (distance == distance.min(axis=1, keepdims=True)).sum(axis=1) > 1
+    assert tied.sum() > 300
+    model = KMeans(10, init=centers, n_init=1).fit(centers.astype(dtype))
+    np.testing.assert_array_equal(model.cluster_centers_, centers)
+    rows = rows.astype(dtype)
+    np.testing.assert_array_equal(model.predict(rows), exact)
+    few = np.concatenate([model.predict(rows[a : a + 7]) for a in range(0, 70, 7)])
+    np.testing.assert_array_equal(few, exact[:70])
+    # A row that is in doubt and overflows is told by its place among all.
+    rows[1234, 5] = np.finfo(dtype).max / 4
+    with pytest.raises(ValueError, match="row 1234 of X"):
+        model.predict(rows)
