@@ -56,6 +56,13 @@ def known_only[F: Callable[..., None]](init: F) -> F:
     return cast(F, wrapped)
 
 
+@functools.cache
+def _default(kind: type, name: str) -> Any:
+    """Look up a parameter's default; a subclass may take it under another signature."""
+    signatures = (inspect.signature(base.__init__) for base in kind.__mro__)
+    return next(s.parameters[name].default for s in signatures if name in s.parameters)
+
+
 def refuse_unused(estimator: BaseEstimator, name: str, unused: bool, why: str) -> None:
     """Raise a ValueError if a parameter that was set has no effect on the fit.
 
@@ -71,9 +78,7 @@ def refuse_unused(estimator: BaseEstimator, name: str, unused: bool, why: str) -
     if not unused:
         return
     value = getattr(estimator, name)
-    # A subclass may take it under another signature.
-    signatures = (inspect.signature(kind.__init__) for kind in type(estimator).__mro__)
-    default = next(s.parameters[name].default for s in signatures if name in s.parameters)
+    default = _default(type(estimator), name)
     if value != default:
         raise ValueError(f"{name}={value!r} has no effect {why}")
 
