@@ -256,9 +256,11 @@ def test_limits_hold_in_rows_of_several_chunks(fits: Any) -> None:
 # -- rows unlike any cluster -----------------------------------------------------------------------
 
 
+# Not "many": its clusters have no rows to speak of.
+@pytest.mark.parametrize(
+    "name", slowly([m for m in MODELS if m != "many"], {"full", "full-drawn", "kmeans"})
+)
 def test_outliers_are_flagged(fits: Any, name: str) -> None:
-    if name == "many":
-        pytest.skip("its clusters have no rows to speak of")
     model = fits[name, "float64"]
     rows = np.concatenate([np.zeros((10, 2)), np.full((10, 2), 1e3)])
     answer = model.membership(frame(rows))
